@@ -1,0 +1,1 @@
+"""From models and queries to a verdict: evaluation, similarity, intervals."""

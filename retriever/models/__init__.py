@@ -1,0 +1,1 @@
+"""Embedding models: the seam and its implementations, one module per heavy library."""

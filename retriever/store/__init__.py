@@ -1,0 +1,1 @@
+"""The Qdrant store: one behaviour, two engines."""

@@ -1,0 +1,1 @@
+"""Tandem: the front door, re-exporting the public names of its three packages."""
