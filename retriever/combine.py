@@ -1,0 +1,149 @@
+"""The arithmetic of combination: one stored vector serves every weight.
+
+The unit vectors ``x_1 … x_N`` that N models give a chunk are stored as ``[x_1 ; … ; x_N] / √N``, a
+unit vector again. A query is ``√N · [w_1·q_1 ; … ; w_N·q_N]``. The dot product of the two is
+``Σ w_i·cos(q_i, x_i)`` for any weights, so weights are chosen when a query is asked and nothing
+stored changes. Concatenation of two models' vectors: Ghosh Dastidar et al. 2025, section 4.1; with
+equal weights the ranking is that of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.errors import InputError, ShapeError
+from retriever.models.protocol import FloatArray
+
+_WEIGHT_SUM_TOLERANCE = 1e-6
+
+
+def concatenate(parts: Sequence[FloatArray]) -> FloatArray:
+    """Return the stored form of N models' vectors of the same chunks.
+
+    Parameters
+    ----------
+    parts : N arrays, float32, shape (n_chunks, d_i)
+        Unit rows.
+
+    Returns
+    -------
+    float32, shape (n_chunks, Σ d_i)
+        Unit rows.
+    """
+    return np.hstack(parts) / np.float32(np.sqrt(len(parts)))
+
+
+def weigh(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    """Return the query form of N models' vectors of the same queries.
+
+    Parameters
+    ----------
+    parts : N arrays, float32, shape (n_queries, d_i)
+        Unit rows.
+    weights
+        One per model.
+
+    Returns
+    -------
+    float32, shape (n_queries, Σ d_i)
+        Not unit rows: the dot product with a row of `concatenate` is ``Σ w_i·cos_i``.
+    """
+    scaled = [np.float32(weight) * part for weight, part in zip(weights, parts, strict=True)]
+    return np.hstack(scaled) * np.float32(np.sqrt(len(parts)))
+
+
+def contributions(query: FloatArray, stored: FloatArray, sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return each model's summand of one score.
+
+    Parameters
+    ----------
+    query : float32, shape (Σ d_i,)
+        A row of `weigh`.
+    stored : float32, shape (Σ d_i,)
+        A row of `concatenate`.
+    sizes
+        The d_i.
+
+    Returns
+    -------
+    float64, shape (N,)
+        ``w_i·cos_i``; their sum is the score.
+    """
+    products = query.astype(np.float64) * stored.astype(np.float64)
+    starts = np.cumsum([0, *sizes[:-1]])
+    return np.add.reduceat(products, starts)
+
+
+def equal_weights(keys: Sequence[str]) -> dict[str, float]:
+    """Return the weights of the paper: every model counts alike."""
+    return dict.fromkeys(keys, 1 / len(keys))
+
+
+def calibrated_weights(keys: Sequence[str], spreads: Mapping[str, float]) -> dict[str, float]:
+    """Return weights of one over each model's spread, summing to 1.
+
+    Models differ by a factor of five in how far their cosines spread; with equal weights the one
+    with the widest spread decides alone.
+
+    Raises
+    ------
+    InputError
+        If a model has no measured spread (a corpus of fewer than two different chunks).
+    """
+    unmeasured = [key for key in keys if not spreads.get(key)]
+    if unmeasured:
+        raise InputError(
+            f"calibrated weights: expected a measured spread of every model, got none of "
+            f"{', '.join(unmeasured)}. Ingest at least two different chunks, or use equal weights."
+        )
+    inverse = {key: 1 / spreads[key] for key in keys}
+    total = sum(inverse.values())
+    return {key: value / total for key, value in inverse.items()}
+
+
+def checked_weights(keys: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return explicit weights in the order of `keys`.
+
+    Raises
+    ------
+    InputError
+        If they are not one per model, at least 0, with sum 1.
+    """
+    if set(weights) != set(keys):
+        raise InputError(
+            f"weights: expected one for each of {', '.join(keys)}, got {', '.join(weights) or 'none'}."
+        )
+    values = {key: float(weights[key]) for key in keys}
+    if not all(np.isfinite(value) and value >= 0 for value in values.values()) or (
+        abs(sum(values.values()) - 1) > _WEIGHT_SUM_TOLERANCE
+    ):
+        raise InputError(f"weights: expected numbers of at least 0 that sum to 1, got {values}.")
+    return values
+
+
+def spread(vectors: FloatArray) -> float:
+    """Return the standard deviation of the cosines between all pairs of different rows.
+
+    Parameters
+    ----------
+    vectors : float32, shape (n, d)
+        Unit rows, n at least 2.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than two rows.
+    """
+    if len(vectors) < 2:  # noqa: PLR2004  # a pair is two
+        raise ShapeError(f"spread: expected at least 2 vectors, got {len(vectors)}.")
+    rows = vectors.astype(np.float64)
+    cosines = (rows @ rows.T)[np.triu_indices(len(rows), k=1)]
+    return float(cosines.std())

@@ -1,0 +1,441 @@
+"""A corpus in a store: its manifest, its chunks with their vectors, its deployments.
+
+This is the border at which everything written is validated (unit vectors of the right size and
+name, finite, of the models of the manifest), because the embedded engine would accept nearly
+anything. Combined vectors are kept in step with the vectors they are made of, in the same write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from retriever import payload
+from retriever.combine import concatenate, spread
+from retriever.errors import CorpusExistsError, ModelMismatchError, ShapeError, StoreCorruptError
+from retriever.models.protocol import FloatArray
+from retriever.records import COMBINED, Chunk, ChunkerSpec, CorpusManifest, Deployment, ModelSpec
+from retriever.store.filters import AllOf, Condition, HasId, HasVector, NoneOf, missing_vector, of_documents
+from retriever.store.protocol import Collection, Point, ScoredPoint, VectorStore
+
+_UNIT_TOLERANCE = 1e-3
+_SPREAD_SAMPLE = 1000
+_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredDocument:
+    """What is stored of one document; `complete` if it is whole and of one version."""
+
+    doc_id: str
+    chunk_ids: frozenset[str]
+    document_hash: str
+    complete: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredVectors:
+    """All vectors of a corpus: row i of every array belongs to ``chunk_ids[i]`` of ``doc_ids[i]``."""
+
+    chunk_ids: tuple[str, ...]
+    doc_ids: tuple[str, ...]
+    by_model: Mapping[str, FloatArray]
+
+
+class Corpus:
+    """One corpus, open. Use `create`, `open` or `open_or_create`, and close it, or use ``with``."""
+
+    def __init__(self, collection: Collection, *, location: str) -> None:
+        self._collection = collection
+        self._location = location
+        self._manifest, self._deployments = _read(collection)
+
+    @classmethod
+    def create(
+        cls, store: VectorStore, name: str, *, chunker: ChunkerSpec, models: Sequence[ModelSpec]
+    ) -> Corpus:
+        """Create a corpus for these models, its manifest before its first vector.
+
+        Raises
+        ------
+        CorpusExistsError
+            If the store has one of this name.
+        ModelMismatchError
+            If two models have the same key.
+        """
+        manifest = CorpusManifest(corpus=name, chunker=chunker, models=_distinct(models))
+        sizes = {model.key: model.dimensions for model in models}
+        collection = store.create(name, vectors=sizes, record=_record(manifest, ()))
+        return cls(collection, location=store.location)
+
+    @classmethod
+    def open(cls, store: VectorStore, name: str) -> Corpus:
+        """Open an existing corpus.
+
+        Raises
+        ------
+        CorpusNotFoundError
+            If the store has none of this name.
+        StoreCorruptError
+            If its record cannot be read.
+        """
+        return cls(store.open(name), location=store.location)
+
+    @classmethod
+    def open_or_create(
+        cls, store: VectorStore, name: str, *, chunker: ChunkerSpec, models: Sequence[ModelSpec]
+    ) -> Corpus:
+        """Open the corpus for writing with these models and this chunker, or create it.
+
+        Models the corpus has not seen are added; the ones it has must be the same.
+
+        Raises
+        ------
+        ModelMismatchError
+            If the chunker or a model of the same key differs from what is stored.
+        """
+        try:
+            return cls.create(store, name, chunker=chunker, models=models)
+        except CorpusExistsError:
+            corpus = cls.open(store, name)
+        try:
+            corpus.check_chunker(chunker)
+            corpus.add_models(models)
+        except BaseException:
+            corpus.close()
+            raise
+        return corpus
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._manifest.corpus
+
+    @property
+    def location(self) -> str:
+        """Where the store is, for messages."""
+        return self._location
+
+    @property
+    def manifest(self) -> CorpusManifest:
+        """What it was made with."""
+        return self._manifest
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """All deployments, oldest first; the last one is served."""
+        return self._deployments
+
+    def check_model(self, spec: ModelSpec) -> None:
+        """Raise `ModelMismatchError` unless `spec` is the model of its key that was stored."""
+        stored = self._manifest.model(spec.key)
+        if stored.fingerprint != spec.fingerprint:
+            raise ModelMismatchError(
+                f"corpus {self.name!r} at {self._location}, vectors {spec.key!r}: "
+                f"{_difference(stored, spec)}. Load the model that was stored, "
+                "or ingest into a corpus of another name."
+            )
+
+    def check_chunker(self, chunker: ChunkerSpec) -> None:
+        """Raise `ModelMismatchError` unless `chunker` is the one that was stored."""
+        stored = self._manifest.chunker
+        if stored.fingerprint != chunker.fingerprint:
+            raise ModelMismatchError(
+                f"corpus {self.name!r} at {self._location}, chunking: {_difference(stored, chunker)}. "
+                "Use the stored setting, or ingest into a corpus of another name."
+            )
+
+    def add_models(self, models: Sequence[ModelSpec]) -> None:
+        """Make room for models the corpus has not seen; their vectors are written afterwards.
+
+        Raises
+        ------
+        ModelMismatchError
+            If a model of the same key is stored and differs; nothing is added then.
+        """
+        known = [model for model in _distinct(models) if model.key in self._manifest.keys]
+        for model in known:
+            self.check_model(model)
+        for model in models:
+            if model.key not in self._manifest.keys:
+                self._collection.add_vector(model.key, model.dimensions)
+                self._save(replace(self._manifest, models=(*self._manifest.models, model)))
+
+    def write(
+        self,
+        chunks: Sequence[Chunk],
+        vectors: Mapping[str, FloatArray],
+        *,
+        document_hash: Mapping[str, str],
+        chunk_count: Mapping[str, int],
+    ) -> None:
+        """Store chunks with the vectors of every model; combined vectors are made in the same write.
+
+        Parameters
+        ----------
+        chunks
+            Any number, of any documents.
+        vectors : arrays by model key, float32, shape (n_chunks, d)
+            Unit rows, for every model of the manifest.
+        document_hash, chunk_count
+            By document id, see `retriever.payload.to_payload`.
+
+        Raises
+        ------
+        ShapeError
+            If a model is missing or an array is not as described; nothing is stored then.
+        """
+        for key in self._manifest.keys:
+            self._check_vectors(key, vectors.get(key), len(chunks))
+        stored = {**vectors, **self._combined(vectors)}
+        self._collection.upsert(
+            [
+                Point(
+                    point_id=chunk.chunk_id,
+                    payload=payload.to_payload(
+                        chunk,
+                        document_hash=document_hash[chunk.doc_id],
+                        chunk_count=chunk_count[chunk.doc_id],
+                    ),
+                    vectors={name: rows[i] for name, rows in stored.items()},
+                )
+                for i, chunk in enumerate(chunks)
+            ]
+        )
+
+    def write_vectors(self, key: str, chunk_ids: Sequence[str], vectors: FloatArray) -> None:
+        """Store one model's vectors of chunks that are there already."""
+        self._check_vectors(key, vectors, len(chunk_ids))
+        self._collection.update_vectors(
+            [
+                Point(point_id=chunk_id, vectors={key: row})
+                for chunk_id, row in zip(chunk_ids, vectors, strict=True)
+            ]
+        )
+
+    def delete_documents(self, doc_ids: Sequence[str], *, keep: Sequence[str] = ()) -> None:
+        """Delete all chunks of these documents except those with an id in `keep`."""
+        if doc_ids:
+            where = AllOf(parts=(of_documents(doc_ids), NoneOf(parts=(HasId(ids=tuple(keep)),))))
+            self._collection.delete(where)
+
+    def stored_documents(self, doc_ids: Sequence[str]) -> dict[str, StoredDocument]:
+        """Return what is stored of those of these documents that are."""
+        found: dict[str, list[Point]] = {}
+        if doc_ids:
+            where = of_documents(doc_ids)
+            for points in self._collection.scroll(where=where, fields=("doc_id", payload.OWN_FIELD)):
+                for point in points:
+                    found.setdefault(point.payload["doc_id"], []).append(point)
+        return {doc_id: _stored_document(doc_id, points) for doc_id, points in found.items()}
+
+    def document_ids(self) -> set[str]:
+        """Return the ids of all documents that have a chunk stored."""
+        return {
+            point.payload["doc_id"]
+            for points in self._collection.scroll(fields=("doc_id",))
+            for point in points
+        }
+
+    def count_chunks(self, where: Condition | None = None) -> int:
+        """Return the exact number of chunks, or of those for which `where` holds."""
+        return self._collection.count(where)
+
+    def chunks(self, where: Condition | None = None) -> Iterator[list[Chunk]]:
+        """Yield stored chunks in lists, in the order of their ids."""
+        for points in self._collection.scroll(where=where):
+            yield [payload.to_chunk(point.payload) for point in points]
+
+    def read_vectors(self, keys: Sequence[str]) -> StoredVectors:
+        """Return all vectors of these models, in the order of the chunk ids.
+
+        Raises
+        ------
+        StoreCorruptError
+            If a chunk lacks one of them (an ingest that was cut short: run it again).
+        """
+        points = [
+            point
+            for batch in self._collection.scroll(with_vectors=keys, fields=("doc_id",))
+            for point in batch
+        ]
+        for point in points:
+            self._check_complete(point, keys)
+        return StoredVectors(
+            chunk_ids=tuple(point.point_id for point in points),
+            doc_ids=tuple(point.payload["doc_id"] for point in points),
+            by_model={
+                key: np.array([point.vectors[key] for point in points], dtype=np.float32).reshape(
+                    len(points), self._manifest.model(key).dimensions
+                )
+                for key in keys
+            },
+        )
+
+    def search(
+        self,
+        queries: FloatArray,
+        *,
+        vector: str,
+        k: int,
+        where: Condition | None = None,
+    ) -> list[list[ScoredPoint]]:
+        """Return the best `k` chunks per query with their vectors, exactly; see the store's `search`."""
+        return self._collection.search(queries, vector=vector, k=k, where=where, with_vectors=(vector,))
+
+    def add_combination(self, keys: Sequence[str]) -> None:
+        """Keep the concatenated vectors of these models, made from stored vectors; nothing is embedded.
+
+        A rerun after an interruption fills what is missing.
+
+        Raises
+        ------
+        InputError
+            If the corpus has no vectors of one of the models.
+        """
+        keys = self._manifest.ordered(keys)
+        name = COMBINED.join(keys)
+        if keys not in self._manifest.combinations:
+            size = sum(self._manifest.model(key).dimensions for key in keys)
+            self._collection.add_vector(name, size)
+            self._save(replace(self._manifest, combinations=(*self._manifest.combinations, keys)))
+        self._fill_combination(keys)
+
+    def measure_spreads(self) -> None:
+        """Measure each model's spread of cosines on a sample of chunks and keep it in the manifest.
+
+        Ids of chunks are hashes, so the first ones in the order of ids are a random sample that
+        every run draws alike.
+        """
+        sample: list[Point] = []
+        for points in self._collection.scroll(with_vectors=self._manifest.keys, fields=()):
+            sample.extend(points)
+            if len(sample) >= _SPREAD_SAMPLE:
+                break
+        spreads: dict[str, float] = {}
+        for key in self._manifest.keys:
+            rows = [point.vectors[key] for point in sample[:_SPREAD_SAMPLE] if key in point.vectors]
+            if len(rows) > 1:
+                spreads[key] = spread(np.array(rows, dtype=np.float32))
+        self._save(replace(self._manifest, spreads=spreads))
+
+    def add_deployment(self, deployment: Deployment) -> None:
+        """Serve this from now on: one atomic write; readers see the old one or the new one."""
+        self._save(self._manifest, (*self._deployments, deployment))
+
+    def flush(self) -> None:
+        """Return when everything written survives a power failure."""
+        self._collection.flush()
+
+    def close(self) -> None:
+        """Release the store."""
+        self._collection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _save(self, manifest: CorpusManifest, deployments: Iterable[Deployment] | None = None) -> None:
+        kept = self._deployments if deployments is None else tuple(deployments)
+        self._collection.write_record(_record(manifest, kept))
+        self._manifest, self._deployments = manifest, kept
+
+    def _combined(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        return {
+            COMBINED.join(keys): concatenate([vectors[key] for key in keys])
+            for keys in self._manifest.combinations
+        }
+
+    def _fill_combination(self, keys: tuple[str, ...]) -> None:
+        name = COMBINED.join(keys)
+        missing = AllOf(parts=(missing_vector(name), *(HasVector(name=key) for key in keys)))
+        for points in self._collection.scroll(where=missing, with_vectors=keys, fields=(), batch=_BATCH):
+            parts = [np.array([point.vectors[key] for point in points], dtype=np.float32) for key in keys]
+            rows = concatenate(parts)
+            self._collection.update_vectors(
+                [
+                    Point(point_id=point.point_id, vectors={name: row})
+                    for point, row in zip(points, rows, strict=True)
+                ]
+            )
+
+    def _check_vectors(self, key: str, vectors: FloatArray | None, rows: int) -> None:
+        expected = (rows, self._manifest.model(key).dimensions)
+        if vectors is None or vectors.shape != expected or vectors.dtype != np.float32:
+            found = "none" if vectors is None else f"{vectors.dtype} of shape {vectors.shape}"
+            raise ShapeError(f"vectors of {key}: expected float32 of shape {expected}, got {found}.")
+        # A row with NaN or infinity has no finite length and fails the same comparison.
+        lengths = np.linalg.norm(vectors, axis=1)
+        wrong = np.flatnonzero(~(np.abs(lengths - 1) < _UNIT_TOLERANCE))
+        if len(wrong):
+            raise ShapeError(
+                f"vectors of {key}: expected rows of length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]} "
+                f"({len(wrong)} of {rows} rows). Normalise what the model returns."
+            )
+
+    def _check_complete(self, point: Point, keys: Sequence[str]) -> None:
+        for key in keys:
+            if key not in point.vectors:
+                raise StoreCorruptError(
+                    f"corpus {self.name!r} at {self._location}: expected vectors of {key} for every chunk, "
+                    f"chunk {point.point_id} has none. Run the same `ingest run` again to complete it."
+                )
+
+
+def _record(manifest: CorpusManifest, deployments: Iterable[Deployment]) -> dict[str, Any]:
+    return {
+        "manifest": manifest.to_json(),
+        "deployments": [deployment.to_json() for deployment in deployments],
+    }
+
+
+def _read(collection: Collection) -> tuple[CorpusManifest, tuple[Deployment, ...]]:
+    record = collection.read_record()
+    try:
+        manifest, deployments = record["manifest"], record["deployments"]
+    except KeyError as error:
+        raise StoreCorruptError(
+            f"record: expected a manifest and deployments, got {sorted(record)}."
+        ) from error
+    return CorpusManifest.from_json(manifest), tuple(Deployment.from_json(value) for value in deployments)
+
+
+def _distinct(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
+    by_key: dict[str, ModelSpec] = {}
+    for model in models:
+        other = by_key.setdefault(model.key, model)
+        if other is not model:
+            raise ModelMismatchError(
+                f"models: expected different names, got {other.name} and {model.name}, "
+                f"which would both be stored as {model.key!r}. Leave one out."
+            )
+    return tuple(models)
+
+
+def _difference(stored: ModelSpec | ChunkerSpec, given: ModelSpec | ChunkerSpec) -> str:
+    changed = [
+        f"{name} {getattr(stored, name)!r}, got {getattr(given, name)!r}"
+        for name in stored.__dataclass_fields__
+        if name != "source" and getattr(stored, name) != getattr(given, name)
+    ]
+    return "expected " + "; ".join(changed)
+
+
+def _stored_document(doc_id: str, points: Sequence[Point]) -> StoredDocument:
+    own = [point.payload[payload.OWN_FIELD] for point in points]
+    versions = {(fields["document_hash"], fields["chunk_count"]) for fields in own}
+    document_hash, chunk_count = next(iter(versions))
+    return StoredDocument(
+        doc_id=doc_id,
+        chunk_ids=frozenset(point.point_id for point in points),
+        document_hash=document_hash,
+        complete=len(versions) == 1 and len(points) == chunk_count,
+    )

@@ -1,0 +1,98 @@
+"""Conditions on stored points, independent of the engine that evaluates them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Scalar: TypeAlias = str | int | bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matches:
+    """The payload field (or one element of it, if it is a list) equals one of `values`."""
+
+    key: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Between:
+    """The numeric payload field lies within the bounds that are given."""
+
+    key: str
+    gt: float | None = None
+    gte: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HasText:
+    """The payload field contains this text as a substring, case included."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IsEmpty:
+    """The payload field is absent, null or an empty list."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HasId:
+    """The point is one of these."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HasVector:
+    """The point has a vector of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AllOf:
+    """Every part holds; without parts, always."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnyOf:
+    """At least one part holds; without parts, never."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoneOf:
+    """No part holds; without parts, always."""
+
+    parts: tuple[Condition, ...]
+
+
+Condition: TypeAlias = Matches | Between | HasText | IsEmpty | HasId | HasVector | AllOf | AnyOf | NoneOf
+
+
+def equals(key: str, value: Scalar | float) -> Condition:
+    """Return the condition that `key` equals `value`; engines compare fractions as ranges only."""
+    if isinstance(value, float):
+        return Between(key=key, gte=value, lte=value)
+    return Matches(key=key, values=(value,))
+
+
+def of_documents(doc_ids: Iterable[str]) -> Condition:
+    """Return the condition that a chunk belongs to one of these documents."""
+    return Matches(key="doc_id", values=tuple(doc_ids))
+
+
+def missing_vector(name: str) -> Condition:
+    """Return the condition that a point has no vector of this name yet."""
+    return NoneOf(parts=(HasVector(name=name),))

@@ -1,0 +1,33 @@
+"""Where corpora lie: a folder for the embedded engine, or the URL of a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retriever.errors import InputError
+from retriever.store.protocol import VectorStore
+
+DEFAULT_FOLDER = "tandem-store"
+
+
+def open_store(
+    path: str | Path | None = None, *, url: str | None = None, api_key: str | None = None
+) -> VectorStore:
+    """Open the store in folder `path` (default ``tandem-store``), or the one at `url`.
+
+    Raises
+    ------
+    InputError
+        If both are given.
+    StoreUnreachableError
+        If the server does not answer or refuses the key.
+    """
+    if url is not None and path is not None:
+        raise InputError(f"store: expected a folder or a URL, got both: {path} and {url}.")
+    if url is not None:
+        from retriever.store.server import ServerStore
+
+        return ServerStore.connect(url, api_key=api_key)
+    from retriever.store.embedded import EmbeddedStore
+
+    return EmbeddedStore(DEFAULT_FOLDER if path is None else path)
