@@ -7,7 +7,7 @@ anything. Combined vectors are kept in step with the vectors they are made of, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +16,12 @@ import numpy as np
 
 from retriever import payload
 from retriever.combine import concatenate, spread
-from retriever.errors import CorpusExistsError, ModelMismatchError, ShapeError, StoreCorruptError
+from retriever.errors import ModelMismatchError, ShapeError, StoreCorruptError
 from retriever.models.protocol import FloatArray
 from retriever.records import COMBINED, Chunk, ChunkerSpec, CorpusManifest, Deployment, ModelSpec
-from retriever.store.filters import AllOf, Condition, HasId, HasVector, NoneOf, missing_vector, of_documents
-from retriever.store.protocol import Collection, Point, ScoredPoint, VectorStore
+from retriever.store.filters import AllOf, Condition, HasId, HasVector, missing_vector, of_documents
+from retriever.store.protocol import Collection as PointCollection
+from retriever.store.protocol import Point, ScoredPoint, VectorStore
 
 _UNIT_TOLERANCE = 1e-3
 _SPREAD_SAMPLE = 1000
@@ -47,9 +48,9 @@ class StoredVectors:
 
 
 class Corpus:
-    """One corpus, open. Use `create`, `open` or `open_or_create`, and close it, or use ``with``."""
+    """One corpus, open. Use `create` or `open`, and close it, or use ``with``."""
 
-    def __init__(self, collection: Collection, *, location: str) -> None:
+    def __init__(self, collection: PointCollection, *, location: str) -> None:
         self._collection = collection
         self._location = location
         self._manifest, self._deployments = _read(collection)
@@ -85,31 +86,6 @@ class Corpus:
         """
         return cls(store.open(name), location=store.location)
 
-    @classmethod
-    def open_or_create(
-        cls, store: VectorStore, name: str, *, chunker: ChunkerSpec, models: Sequence[ModelSpec]
-    ) -> Corpus:
-        """Open the corpus for writing with these models and this chunker, or create it.
-
-        Models the corpus has not seen are added; the ones it has must be the same.
-
-        Raises
-        ------
-        ModelMismatchError
-            If the chunker or a model of the same key differs from what is stored.
-        """
-        try:
-            return cls.create(store, name, chunker=chunker, models=models)
-        except CorpusExistsError:
-            corpus = cls.open(store, name)
-        try:
-            corpus.check_chunker(chunker)
-            corpus.add_models(models)
-        except BaseException:
-            corpus.close()
-            raise
-        return corpus
-
     @property
     def name(self) -> str:
         """Its name."""
@@ -140,15 +116,6 @@ class Corpus:
                 "or ingest into a corpus of another name."
             )
 
-    def check_chunker(self, chunker: ChunkerSpec) -> None:
-        """Raise `ModelMismatchError` unless `chunker` is the one that was stored."""
-        stored = self._manifest.chunker
-        if stored.fingerprint != chunker.fingerprint:
-            raise ModelMismatchError(
-                f"corpus {self.name!r} at {self._location}, chunking: {_difference(stored, chunker)}. "
-                "Use the stored setting, or ingest into a corpus of another name."
-            )
-
     def add_models(self, models: Sequence[ModelSpec]) -> None:
         """Make room for models the corpus has not seen; their vectors are written afterwards.
 
@@ -157,9 +124,9 @@ class Corpus:
         ModelMismatchError
             If a model of the same key is stored and differs; nothing is added then.
         """
-        known = [model for model in _distinct(models) if model.key in self._manifest.keys]
-        for model in known:
-            self.check_model(model)
+        for model in _distinct(models):
+            if model.key in self._manifest.keys:
+                self.check_model(model)
         for model in models:
             if model.key not in self._manifest.keys:
                 self._collection.add_vector(model.key, model.dimensions)
@@ -217,11 +184,28 @@ class Corpus:
             ]
         )
 
-    def delete_documents(self, doc_ids: Sequence[str], *, keep: Sequence[str] = ()) -> None:
-        """Delete all chunks of these documents except those with an id in `keep`."""
+    def delete_documents(self, doc_ids: Sequence[str]) -> None:
+        """Delete all chunks of these documents; unknown ones are no error."""
         if doc_ids:
-            where = AllOf(parts=(of_documents(doc_ids), NoneOf(parts=(HasId(ids=tuple(keep)),))))
-            self._collection.delete(where)
+            self._collection.delete(of_documents(doc_ids))
+
+    def delete_chunks(self, chunk_ids: Collection[str]) -> None:
+        """Delete these chunks; unknown ones are no error."""
+        if chunk_ids:
+            self._collection.delete(HasId(ids=tuple(chunk_ids)))
+
+    def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, Mapping[str, FloatArray]]:
+        """Return the vectors by model key of those of these chunks that have one of every model."""
+        keys = self._manifest.keys
+        if not chunk_ids:
+            return {}
+        where = HasId(ids=tuple(chunk_ids))
+        return {
+            point.point_id: point.vectors
+            for points in self._collection.scroll(where=where, with_vectors=keys, fields=())
+            for point in points
+            if all(key in point.vectors for key in keys)
+        }
 
     def stored_documents(self, doc_ids: Sequence[str]) -> dict[str, StoredDocument]:
         """Return what is stored of those of these documents that are."""
@@ -397,7 +381,7 @@ def _record(manifest: CorpusManifest, deployments: Iterable[Deployment]) -> dict
     }
 
 
-def _read(collection: Collection) -> tuple[CorpusManifest, tuple[Deployment, ...]]:
+def _read(collection: PointCollection) -> tuple[CorpusManifest, tuple[Deployment, ...]]:
     record = collection.read_record()
     try:
         manifest, deployments = record["manifest"], record["deployments"]
@@ -420,7 +404,7 @@ def _distinct(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
     return tuple(models)
 
 
-def _difference(stored: ModelSpec | ChunkerSpec, given: ModelSpec | ChunkerSpec) -> str:
+def _difference(stored: ModelSpec, given: ModelSpec) -> str:
     changed = [
         f"{name} {getattr(stored, name)!r}, got {getattr(given, name)!r}"
         for name in stored.__dataclass_fields__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -45,7 +46,8 @@ def deploy(
     """Serve these models of the corpus together (or one alone) from now on.
 
     The concatenated vectors are built from the stored ones where they are missing; nothing is
-    embedded. `evidence` (JSON values) is kept with the record.
+    embedded. `evidence` (JSON values) is kept with the record. Deploying again what is served, on
+    the same evidence, changes nothing.
 
     Raises
     ------
@@ -67,6 +69,9 @@ def deploy(
         evidence=dict(evidence or {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    served = corpus.deployments[-1] if corpus.deployments else None
+    if served is not None and replace(served, created=deployment.created) == deployment:
+        return served
     corpus.add_deployment(deployment)
     return deployment
 

@@ -1,0 +1,190 @@
+"""What the commands of all packages share: options, settings, output, and one border for errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from retriever.errors import InputError, TandemError
+
+SETTINGS_FILE = "tandem.toml"
+INTERRUPTED = 130
+UNEXPECTED = 1
+
+StoreOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="TANDEM_STORE", help="Folder of the embedded store [tandem-store]."),
+]
+UrlOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--url", envvar="TANDEM_URL", help="URL of a Qdrant server, instead of a folder."),
+]
+ApiKeyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="QDRANT_API_KEY", help="Key of the Qdrant server.", show_envvar=True),
+]
+CorpusOption: TypeAlias = Annotated[
+    str, typer.Option("--corpus", "-c", envvar="TANDEM_CORPUS", help="Name of the corpus.")
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+]
+QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no notes.")]
+
+notes = Console(stderr=True, highlight=False)
+"""Progress, notes and errors; what is asked for goes to standard output."""
+
+
+class ErrorBoundary(TyperGroup):
+    """A group of commands that turns errors into one line and an exit status.
+
+    0 done, 1 unexpected, 2 usage, 3 store unreachable, 4 model missing or mismatched, 5 some
+    documents failed, 6 gate not met, 130 interrupted. ``--debug`` shows the traceback instead.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        debug = bool(ctx.find_root().params.get("debug"))
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            _say("interrupted")
+            raise typer.Exit(INTERRUPTED) from interrupt
+        except TandemError as error:
+            if debug:
+                raise
+            _say(f"error: {error}")
+            raise typer.Exit(error.exit_status) from error
+        except (typer.Exit, typer.Abort, SystemExit):
+            raise
+        except Exception as error:
+            if debug or _is_usage(error):
+                raise
+            _say(f"unexpected error: {type(error).__name__}: {error}\nRun again with --debug to see where.")
+            raise typer.Exit(UNEXPECTED) from error
+
+
+def main_callback(
+    debug: Annotated[  # noqa: FBT002  # a flag is a boolean
+        bool, typer.Option("--debug", envvar="TANDEM_DEBUG", help="Show tracebacks and debug logging.")
+    ] = False,
+) -> None:
+    """Set up logging; the callback of every program."""
+    level = logging.DEBUG if debug else logging.WARNING
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for name in ("tandem", "retriever", "ingest", "analysis"):
+        logging.getLogger(name).setLevel(level)
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None) -> None:
+    """Run a program with settings from ``tandem.toml``; ``--debug`` may stand anywhere.
+
+    Precedence: settings file, then environment, then flags.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if "--debug" in given:
+        given = ["--debug", *(argument for argument in given if argument != "--debug")]
+    try:
+        defaults = settings(app)
+    except TandemError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_status)
+    app(args=given, default_map=defaults)
+
+
+def settings(app: typer.Typer, path: Path | None = None) -> dict[str, Any]:
+    """Return the defaults of all commands from a settings file.
+
+    The file is `path`, or the one ``TANDEM_CONFIG`` names, or ``tandem.toml`` in the current folder,
+    if there is one. Top-level keys hold for every command that has an option of that name; a table
+    named after a command (``[query]``, ``[ingest.run]``) holds for that command only.
+
+    Raises
+    ------
+    InputError
+        If the file is not TOML or a key belongs to no command.
+    """
+    named = os.environ.get("TANDEM_CONFIG")
+    file = path or Path(named or SETTINGS_FILE)
+    if not file.exists():
+        if named or path:
+            raise InputError(f"settings: expected a file, found none at {file}. Check TANDEM_CONFIG.")
+        return {}
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"settings: expected TOML in {file}, got: {error}.") from error
+    group = typer.main.get_command(app)
+    known = _options_below(group)
+    unknown = sorted(key for key, value in values.items() if key not in known and not isinstance(value, dict))
+    if unknown:
+        raise InputError(
+            f"settings: expected keys among {', '.join(sorted(known))} in {file}, got {', '.join(unknown)}."
+        )
+    return _defaults(group, values, {}, file)
+
+
+def emit(value: Mapping[str, Any], *, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print what a command found: one JSON object, or what `show` prints for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    else:
+        show(Console(highlight=False))
+
+
+def names(text: str, *, separator: str = ",") -> list[str]:
+    """Return the parts of ``A,B``, trimmed.
+
+    Raises
+    ------
+    InputError
+        If a part is empty.
+    """
+    parts = [part.strip() for part in text.split(separator)]
+    if not all(parts):
+        raise InputError(f"expected names separated by {separator!r}, got {text!r}.")
+    return parts
+
+
+def _options_below(command: Any) -> set[str]:
+    options = {parameter.name for parameter in command.params}
+    for child in getattr(command, "commands", {}).values():
+        options |= _options_below(child)
+    return options
+
+
+def _defaults(command: Any, table: Mapping[str, Any], above: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    plain = {**above, **{key: value for key, value in table.items() if not isinstance(value, dict)}}
+    children = getattr(command, "commands", None)
+    if children is None:
+        options = {parameter.name for parameter in command.params}
+        return {key: value for key, value in plain.items() if key in options}
+    tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    unknown = sorted(set(tables) - set(children))
+    if unknown:
+        raise InputError(
+            f"settings: expected tables among {', '.join(sorted(children))} in {file}, "
+            f"got {', '.join(unknown)}."
+        )
+    return {name: _defaults(child, tables.get(name, {}), plain, file) for name, child in children.items()}
+
+
+def _is_usage(error: Exception) -> bool:
+    # Typer carries its own copy of click since 0.2x; both print usage errors themselves.
+    return hasattr(error, "exit_code") and hasattr(error, "show")
+
+
+def _say(text: str) -> None:
+    notes.print(text, markup=False, soft_wrap=True)
