@@ -64,7 +64,7 @@ def quality_table(
     table.add_column("candidate")
     table.add_column("weights")
     table.add_column(f"NDCG@{CUTOFF}", justify="right", no_wrap=True)
-    table.add_column("gain over best single", justify="right", no_wrap=True)
+    table.add_column("gain over best", justify="right", no_wrap=True)
     gains = {gain.candidate.label: gain.gain for gain in verdict.gains}
     for candidate in (*evaluation.singles, *evaluation.pairs):
         gain = gains.get(candidate.label)

@@ -79,17 +79,13 @@ def run(
     source = open_source(path)
     place = open_store(store, url=url, api_key=api_key)
     loaded = [load_model(name) for name in console.names(models)] if models else []
-    by_name = {**_named(models, loaded), **{model.spec.key: model.spec.key for model in loaded}}
     with progress(quiet=quiet or json) as on_progress:
         summary = ingest(
             source,
             place,
             corpus,
             models=loaded,
-            combine=[
-                [by_name.get(key, key) for key in console.names(one, separator=COMBINED)]
-                for one in combine or ()
-            ],
+            combine=[console.names(one, separator=COMBINED) for one in combine or ()],
             chunk_tokens=chunk_tokens,
             overlap_tokens=chunk_overlap,
             on_progress=on_progress,
@@ -110,12 +106,6 @@ app.command("status")(status)
 def main() -> None:
     """Run the program."""
     console.run(app)
-
-
-def _named(models: str, loaded: list[Any]) -> dict[str, str]:
-    """Return the key of each model by the name it was asked for with."""
-    asked = console.names(models) if models else []
-    return {name: model.spec.key for name, model in zip(asked, loaded, strict=True)}
 
 
 @contextmanager

@@ -35,8 +35,8 @@ def deploy(
     from retriever.corpus import Corpus
     from retriever.store.place import open_store
 
-    keys = names(combination, separator=COMBINED)
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
+        keys = [opened.manifest.resolve(name) for name in names(combination, separator=COMBINED)]
         deployment = deployments.deploy(opened, keys, weighting=_weighting(weights, keys))
     emit(
         deployment.to_json(),

@@ -202,18 +202,30 @@ class CorpusManifest:
             "Add the model with `ingest run`."
         )
 
-    def ordered(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Return `keys` in the order of the manifest, so that A+B and B+A are one combination.
+    def resolve(self, name: str) -> str:
+        """Return the key of the model that is called `name`: its key, full name or source.
 
         Raises
         ------
         InputError
-            If a key is unknown or comes twice.
+            If the corpus has no vectors of it.
         """
+        for spec in self.models:
+            if name in {spec.key, spec.name, spec.source}:
+                return spec.key
+        return self.model(name).key
+
+    def ordered(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these models in the order of the manifest: A+B and B+A are one combination.
+
+        Raises
+        ------
+        InputError
+            If a model is unknown or comes twice.
+        """
+        keys = [self.resolve(name) for name in names]
         if len(set(keys)) != len(keys):
-            raise InputError(f"combination: expected different models, got {COMBINED.join(keys)}")
-        for key in keys:
-            self.model(key)
+            raise InputError(f"combination: expected different models, got {COMBINED.join(names)}")
         return tuple(key for key in self.keys if key in keys)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Commands that measure Tandem: `python -m benchmarks.NAME`, each with `--quick`."""
