@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from analysis.similarity import jaccard as jaccard
     from analysis.similarity import pairwise_cka as pairwise_cka
     from analysis.similarity import rank_similarity as rank_similarity
+    from analysis.stored import evaluate_corpus as evaluate_corpus
     from analysis.verdict import CandidateGain as CandidateGain
     from analysis.verdict import Verdict as Verdict
     from analysis.verdict import decide as decide
@@ -57,6 +58,7 @@ _LOADED_ON_USE = {
     "decide": "verdict",
     "document_scores": "rankings",
     "evaluate": "evaluation",
+    "evaluate_corpus": "stored",
     "holm": "resampling",
     "jaccard": "similarity",
     "ndcg": "measures",

@@ -59,10 +59,10 @@ def run(
         typer.Option("--combine", help="Keep concatenated vectors of these models, as A+B; may be repeated."),
     ] = None,
     chunk_tokens: Annotated[
-        int | None, typer.Option(help="Longest chunk in tokens, special tokens included [256].")
+        int | None, typer.Option(help="Longest chunk in tokens, special tokens included (default: 256).")
     ] = None,
     chunk_overlap: Annotated[
-        int | None, typer.Option(help="How many tokens of a chunk its successor repeats [0].")
+        int | None, typer.Option(help="How many tokens of a chunk its successor repeats (default: 0).")
     ] = None,
     store: StoreOption = None,
     url: UrlOption = None,

@@ -139,6 +139,8 @@ def _status_table(one: Any) -> Table:
     manifest = one.manifest
     served = "nothing yet: `tandem deploy`" if one.deployment is None else described(one.deployment)
     table = Table(title=f"corpus {manifest.corpus}", title_justify="left", show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     table.add_row("documents", f"{one.documents:,}")
     table.add_row("chunks", f"{one.chunks:,} of at most {manifest.chunker.max_tokens} tokens")
     for model in manifest.models:

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -23,7 +24,9 @@ UNEXPECTED = 1
 
 StoreOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--store", envvar="TANDEM_STORE", help="Folder of the embedded store [tandem-store]."),
+    typer.Option(
+        "--store", envvar="TANDEM_STORE", help="Folder of the embedded store (default: tandem-store)."
+    ),
 ]
 UrlOption: TypeAlias = Annotated[
     str | None,
@@ -49,38 +52,35 @@ class ErrorBoundary(TyperGroup):
     """A group of commands that turns errors into one line and an exit status.
 
     0 done, 1 unexpected, 2 usage, 3 store unreachable, 4 model missing or mismatched, 5 some
-    documents failed, 6 gate not met, 130 interrupted. ``--debug`` shows the traceback instead.
+    documents failed, 6 gate not met, 130 interrupted. ``--debug`` shows the traceback before the line.
     """
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
-        debug = bool(ctx.find_root().params.get("debug"))
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             _say("interrupted")
             raise typer.Exit(INTERRUPTED) from interrupt
-        except TandemError as error:
-            if debug:
-                raise
-            _say(f"error: {error}")
-            raise typer.Exit(error.exit_status) from error
-        except (typer.Exit, typer.Abort, SystemExit):
-            raise
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # Typer ends quietly when nobody reads on
         except Exception as error:
-            if debug or _is_usage(error):
+            if _is_usage(error):
                 raise
-            _say(f"unexpected error: {type(error).__name__}: {error}\nRun again with --debug to see where.")
-            raise typer.Exit(UNEXPECTED) from error
+            if _is_debugging(ctx):
+                traceback.print_exc()
+            _say(_line(error))
+            raise typer.Exit(error.exit_status if isinstance(error, TandemError) else UNEXPECTED) from error
 
 
 def main_callback(
+    ctx: typer.Context,
     debug: Annotated[  # noqa: FBT002  # a flag is a boolean
         bool, typer.Option("--debug", envvar="TANDEM_DEBUG", help="Show tracebacks and debug logging.")
     ] = False,
 ) -> None:
-    """Set up logging; the callback of every program."""
-    level = logging.DEBUG if debug else logging.WARNING
+    """Set up logging; the callback of every program and of every group in it."""
+    level = logging.DEBUG if debug or _is_debugging(ctx) else logging.WARNING
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -126,14 +126,7 @@ def settings(app: typer.Typer, path: Path | None = None) -> dict[str, Any]:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"settings: expected TOML in {file}, got: {error}.") from error
-    group = typer.main.get_command(app)
-    known = _options_below(group)
-    unknown = sorted(key for key, value in values.items() if key not in known and not isinstance(value, dict))
-    if unknown:
-        raise InputError(
-            f"settings: expected keys among {', '.join(sorted(known))} in {file}, got {', '.join(unknown)}."
-        )
-    return _defaults(group, values, {}, file)
+    return _defaults(typer.main.get_command(app), values, {}, file)
 
 
 def emit(value: Mapping[str, Any], *, as_json: bool, show: Callable[[Console], None]) -> None:
@@ -166,19 +159,32 @@ def _options_below(command: Any) -> set[str]:
 
 
 def _defaults(command: Any, table: Mapping[str, Any], above: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    plain = {**above, **{key: value for key, value in table.items() if not isinstance(value, dict)}}
-    children = getattr(command, "commands", None)
-    if children is None:
-        options = {parameter.name for parameter in command.params}
-        return {key: value for key, value in plain.items() if key in options}
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
-    unknown = sorted(set(tables) - set(children))
+    own = {key: value for key, value in table.items() if key not in tables}
+    children = getattr(command, "commands", {})
+    _check_known("keys", own, _options_below(command), file)
+    _check_known("tables", tables, children, file)
+    plain = {**above, **own}
+    options = {parameter.name for parameter in command.params}
+    below = {name: _defaults(child, tables.get(name, {}), plain, file) for name, child in children.items()}
+    return {**{key: value for key, value in plain.items() if key in options}, **below}
+
+
+def _check_known(kind: str, given: Iterable[str], known: Iterable[str], file: Path) -> None:
+    unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InputError(
-            f"settings: expected tables among {', '.join(sorted(children))} in {file}, "
-            f"got {', '.join(unknown)}."
-        )
-    return {name: _defaults(child, tables.get(name, {}), plain, file) for name, child in children.items()}
+        there = ", ".join(sorted(known)) or "none"
+        raise InputError(f"settings: expected {kind} among {there} in {file}, got {', '.join(unknown)}.")
+
+
+def _is_debugging(ctx: Any) -> bool:
+    return bool(ctx.find_root().params.get("debug"))
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, TandemError):
+        return f"error: {error}"
+    return f"unexpected error: {type(error).__name__}: {error}\nRun again with --debug to see where."
 
 
 def _is_usage(error: Exception) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from retriever import payload
 from retriever.combine import concatenate, spread
-from retriever.errors import ModelMismatchError, ShapeError, StoreCorruptError
+from retriever.errors import InputError, ModelMismatchError, ShapeError, StoreCorruptError
 from retriever.models.protocol import FloatArray
 from retriever.records import COMBINED, Chunk, ChunkerSpec, CorpusManifest, Deployment, ModelSpec
 from retriever.store.filters import AllOf, Condition, HasId, HasVector, missing_vector, of_documents
@@ -58,7 +58,7 @@ class Corpus:
     @classmethod
     def create(
         cls, store: VectorStore, name: str, *, chunker: ChunkerSpec, models: Sequence[ModelSpec]
-    ) -> Corpus:
+    ) -> Self:
         """Create a corpus for these models, its manifest before its first vector.
 
         Raises
@@ -70,11 +70,10 @@ class Corpus:
         """
         manifest = CorpusManifest(corpus=name, chunker=chunker, models=_distinct(models))
         sizes = {model.key: model.dimensions for model in models}
-        collection = store.create(name, vectors=sizes, record=_record(manifest, ()))
-        return cls(collection, location=store.location)
+        return cls._of(store.create(name, vectors=sizes, record=_record(manifest, ())), store)
 
     @classmethod
-    def open(cls, store: VectorStore, name: str) -> Corpus:
+    def open(cls, store: VectorStore, name: str) -> Self:
         """Open an existing corpus.
 
         Raises
@@ -84,7 +83,15 @@ class Corpus:
         StoreCorruptError
             If its record cannot be read.
         """
-        return cls(store.open(name), location=store.location)
+        return cls._of(store.open(name), store)
+
+    @classmethod
+    def _of(cls, collection: PointCollection, store: VectorStore) -> Self:
+        try:
+            return cls(collection, location=store.location)
+        except BaseException:
+            collection.close()
+            raise
 
     @property
     def name(self) -> str:
@@ -124,6 +131,7 @@ class Corpus:
         ModelMismatchError
             If a model of the same key is stored and differs; nothing is added then.
         """
+        self._refresh()
         for model in _distinct(models):
             if model.key in self._manifest.keys:
                 self.check_model(model)
@@ -154,8 +162,14 @@ class Corpus:
         Raises
         ------
         ShapeError
-            If a model is missing or an array is not as described; nothing is stored then.
+            If a model is missing or unknown, or an array is not as described; nothing is stored then.
         """
+        unknown = sorted(set(vectors) - set(self._manifest.keys))
+        if unknown:
+            raise ShapeError(
+                f"vectors: expected those of {', '.join(self._manifest.keys)}, "
+                f"got {', '.join(unknown)} as well."
+            )
         for key in self._manifest.keys:
             self._check_vectors(key, vectors.get(key), len(chunks))
         stored = {**vectors, **self._combined(vectors)}
@@ -268,7 +282,14 @@ class Corpus:
         k: int,
         where: Condition | None = None,
     ) -> list[list[ScoredPoint]]:
-        """Return the best `k` chunks per query with their vectors, exactly; see the store's `search`."""
+        """Return the best `k` chunks per query with their vectors, exactly; see the store's `search`.
+
+        Raises
+        ------
+        ShapeError
+            If the queries are not finite float32 vectors of the size of `vector`.
+        """
+        self._check_queries(queries, vector)
         return self._collection.search(queries, vector=vector, k=k, where=where, with_vectors=(vector,))
 
     def add_combination(self, keys: Sequence[str]) -> None:
@@ -279,10 +300,13 @@ class Corpus:
         Raises
         ------
         InputError
-            If the corpus has no vectors of one of the models.
+            If the corpus has no vectors of one of the models, or there are fewer than two.
         """
+        self._refresh()
         keys = self._manifest.ordered(keys)
         name = COMBINED.join(keys)
+        if len(keys) == 1:
+            raise InputError(f"combination: expected two models or more, got {name} alone.")
         if keys not in self._manifest.combinations:
             size = sum(self._manifest.model(key).dimensions for key in keys)
             self._collection.add_vector(name, size)
@@ -305,10 +329,12 @@ class Corpus:
             rows = [point.vectors[key] for point in sample[:_SPREAD_SAMPLE] if key in point.vectors]
             if len(rows) > 1:
                 spreads[key] = spread(np.array(rows, dtype=np.float32))
+        self._refresh()
         self._save(replace(self._manifest, spreads=spreads))
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Serve this from now on: one atomic write; readers see the old one or the new one."""
+        self._refresh()
         self._save(self._manifest, (*self._deployments, deployment))
 
     def flush(self) -> None:
@@ -326,6 +352,10 @@ class Corpus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _refresh(self) -> None:
+        # Others may have the corpus open and have written since: a change starts from what is there.
+        self._manifest, self._deployments = _read(self._collection)
 
     def _save(self, manifest: CorpusManifest, deployments: Iterable[Deployment] | None = None) -> None:
         kept = self._deployments if deployments is None else tuple(deployments)
@@ -364,6 +394,15 @@ class Corpus:
                 f"vectors of {key}: expected rows of length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]} "
                 f"({len(wrong)} of {rows} rows). Normalise what the model returns."
             )
+
+    def _check_queries(self, queries: FloatArray, vector: str) -> None:
+        # The embedded engine finds nothing for a query with NaN, and says nothing.
+        size = sum(self._manifest.model(key).dimensions for key in vector.split(COMBINED))
+        found = f"{queries.dtype} of shape {queries.shape}"
+        if queries.shape != (len(queries), size) or queries.dtype != np.float32:
+            raise ShapeError(f"queries of {vector}: expected float32 of shape (any, {size}), got {found}.")
+        if not np.isfinite(queries).all():
+            raise ShapeError(f"queries of {vector}: expected finite numbers, got NaN or infinity.")
 
     def _check_complete(self, point: Point, keys: Sequence[str]) -> None:
         for key in keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,8 +10,9 @@ from typing import Any, Literal, TypeAlias
 
 from retriever.combine import calibrated_weights, checked_weights, equal_weights
 from retriever.corpus import Corpus
-from retriever.errors import DeploymentNotFoundError, InputError, ModelMismatchError
+from retriever.errors import DeploymentNotFoundError, InputError, ModelMismatchError, StoreCorruptError
 from retriever.records import COMBINED, CorpusManifest, Deployment
+from retriever.store.filters import AnyOf, missing_vector
 
 Weighting: TypeAlias = Literal["calibrated", "equal"] | Mapping[str, float]
 """How the models of a deployment count: by a rule, or by explicit weights that sum to 1."""
@@ -20,7 +22,7 @@ def resolve_weights(manifest: CorpusManifest, keys: Sequence[str], weighting: We
     """Return one weight per model.
 
     ``"calibrated"``: one over the spread of each model's cosines in this corpus; ``"equal"``: the
-    paper's; a mapping: these, checked.
+    paper's; a mapping: these, checked, by key, name or source of each model.
 
     Raises
     ------
@@ -28,7 +30,7 @@ def resolve_weights(manifest: CorpusManifest, keys: Sequence[str], weighting: We
         If the weights are not one per model, or calibration has nothing to go by.
     """
     if isinstance(weighting, Mapping):
-        return checked_weights(keys, weighting)
+        return checked_weights(keys, {manifest.resolve(name): share for name, share in weighting.items()})
     if weighting == "equal" or len(keys) == 1:
         return equal_weights(keys)
     if weighting == "calibrated":
@@ -52,10 +54,13 @@ def deploy(
     Raises
     ------
     InputError
-        If the corpus has no vectors of a model, or the weights do not fit.
+        If the corpus has no vectors of a model, or the weights or the evidence do not fit.
+    StoreCorruptError
+        If a chunk lacks a vector of one of the models: it would never be found.
     """
     manifest = corpus.manifest
     keys = manifest.ordered(models)
+    _check_complete(corpus, keys)
     weights = resolve_weights(manifest, keys, weighting)
     if len(keys) > 1:
         corpus.add_combination(keys)
@@ -66,7 +71,7 @@ def deploy(
         weights=tuple(weights[key] for key in keys),
         weighting=weighting if isinstance(weighting, str) else "explicit",
         fingerprints=tuple(manifest.model(key).fingerprint for key in keys),
-        evidence=dict(evidence or {}),
+        evidence=_as_json(evidence or {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     served = corpus.deployments[-1] if corpus.deployments else None
@@ -100,3 +105,22 @@ def current_deployment(corpus: Corpus) -> Deployment:
                 f"the corpus now has {stored.fingerprint}. Deploy again."
             )
     return deployment
+
+
+def _check_complete(corpus: Corpus, keys: Sequence[str]) -> None:
+    lacking = corpus.count_chunks(AnyOf(parts=tuple(missing_vector(key) for key in keys)))
+    if lacking:
+        raise StoreCorruptError(
+            f"corpus {corpus.name!r} at {corpus.location}: expected vectors of {COMBINED.join(keys)} "
+            f"for every chunk, {lacking:,} of {corpus.count_chunks():,} chunks lack one. "
+            "Run the same `ingest run` again to complete it."
+        )
+
+
+def _as_json(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return evidence as it will be read back, so that the same evidence is recognised."""
+    try:
+        values: dict[str, Any] = json.loads(json.dumps(dict(evidence)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"evidence: expected JSON values, got: {error}.") from error
+    return values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,6 +29,9 @@ from retriever.store.filters import (
     of_documents,
 )
 
+_PATH = re.compile(r"[A-Za-z0-9_-]+(\[\d*\])?(\.[A-Za-z0-9_-]+(\[\d*\])?)*")
+_INTEGERS = range(-(2**63), 2**63)
+
 
 def to_condition(
     filters: MetadataFilters | None,
@@ -36,10 +41,13 @@ def to_condition(
 ) -> Condition | None:
     """Return the condition that all of these hold; None where nothing is restricted.
 
+    As everywhere in Qdrant, a list in the metadata equals a value if one of its elements does, and a
+    key with dots (``"author.name"``) reaches into nested metadata.
+
     Raises
     ------
     InputError
-        If an operator or a value cannot be expressed exactly, or a node id is not a UUID.
+        If an operator, a key or a value cannot be expressed exactly, or a node id is not a UUID.
     """
     parts: list[Condition] = []
     if filters is not None:
@@ -55,6 +63,8 @@ def _group(filters: MetadataFilters) -> Condition:
     parts = tuple(
         _group(part) if isinstance(part, MetadataFilters) else _single(part) for part in filters.filters
     )
+    if not parts:
+        return AllOf(parts=())  # no filter restricts nothing, whatever would join them
     match filters.condition:
         case FilterCondition.OR:
             return AnyOf(parts=parts)
@@ -72,43 +82,74 @@ def _single(filter_: MetadataFilter) -> Condition:
             f"filter on {filter_.key!r}: expected an operator that is exact in Qdrant ({known}), "
             f"got {filter_.operator.value!r}."
         )
-    return make(filter_.key, filter_.value)
+    return make(_path(filter_.key), filter_.value)
+
+
+def _path(key: str) -> str:
+    """Return the key as Qdrant writes it: quoted where it is no plain path."""
+    if _PATH.fullmatch(key):
+        return key
+    if not key or '"' in key:
+        raise InputError(f"filter: expected a key without quotation marks, got {key!r}.")
+    return f'"{key}"'
 
 
 def _number(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"filter on {key!r}: expected a number to compare with, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"filter on {key}: expected a number to compare with, got {value!r}.")
     return value
 
 
 def _values(key: str, value: Any) -> list[Any]:
     if not isinstance(value, list | tuple | set):
-        raise InputError(f"filter on {key!r}: expected a list of values, got {value!r}.")
+        raise InputError(f"filter on {key}: expected a list of values, got {value!r}.")
     return list(value)
 
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InputError(f"filter on {key!r}: expected a text, got {value!r}.")
+        raise InputError(f"filter on {key}: expected a text, got {value!r}.")
     return value
 
 
+def _equals(key: str, value: Any) -> Condition:
+    is_exact = value in _INTEGERS if isinstance(value, int) else isinstance(value, str | float)
+    if not is_exact or (isinstance(value, float) and not math.isfinite(value)):
+        raise InputError(f"filter on {key}: expected a text or a number to equal, got {value!r}.")
+    return equals(key, value)
+
+
 def _any(key: str, value: Any) -> Condition:
-    return AnyOf(parts=tuple(equals(key, one) for one in _values(key, value)))
+    return AnyOf(parts=tuple(_equals(key, one) for one in _values(key, value)))
 
 
 def _all(key: str, value: Any) -> Condition:
-    return AllOf(parts=tuple(equals(key, one) for one in _values(key, value)))
+    return AllOf(parts=tuple(_equals(key, one) for one in _values(key, value)))
 
 
 def _contains(key: str, value: Any) -> Condition:
-    element = equals(key, value)
-    return AnyOf(parts=(element, HasText(key=key, text=value))) if isinstance(value, str) else element
+    # An element of a list or a part of a text, but not a part of an element.
+    element = _equals(_elements(key), value)
+    if not isinstance(value, str):
+        return element
+    return AnyOf(parts=(element, AllOf(parts=(HasText(key=key, text=value), _is_no_list(key)))))
+
+
+def _is_empty(key: str, _: Any) -> Condition:
+    return AnyOf(parts=(IsEmpty(key=key), AllOf(parts=(equals(key, ""), _is_no_list(key)))))
+
+
+def _elements(key: str) -> str:
+    return key if key.endswith("]") else f"{key}[]"
+
+
+def _is_no_list(key: str) -> Condition:
+    return IsEmpty(key=_elements(key))
 
 
 _BY_OPERATOR: Mapping[FilterOperator, Callable[[str, Any], Condition]] = {
-    FilterOperator.EQ: equals,
-    FilterOperator.NE: lambda key, value: NoneOf(parts=(equals(key, value),)),
+    FilterOperator.EQ: _equals,
+    FilterOperator.NE: lambda key, value: NoneOf(parts=(_equals(key, value),)),
     FilterOperator.GT: lambda key, value: Between(key=key, gt=_number(key, value)),
     FilterOperator.GTE: lambda key, value: Between(key=key, gte=_number(key, value)),
     FilterOperator.LT: lambda key, value: Between(key=key, lt=_number(key, value)),
@@ -119,7 +160,7 @@ _BY_OPERATOR: Mapping[FilterOperator, Callable[[str, Any], Condition]] = {
     FilterOperator.ALL: _all,
     FilterOperator.CONTAINS: _contains,
     FilterOperator.TEXT_MATCH: lambda key, value: HasText(key=key, text=_text(key, value)),
-    FilterOperator.IS_EMPTY: lambda key, _: AnyOf(parts=(IsEmpty(key=key), equals(key, ""))),
+    FilterOperator.IS_EMPTY: _is_empty,
 }
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 from retriever import payload
 from retriever.corpus import Corpus
 from retriever.deployments import current_deployment
+from retriever.errors import InputError
 from retriever.llama_filters import to_condition
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment
@@ -157,6 +158,8 @@ class TandemRetriever(BaseRetriever):
     def _nodes(self, texts: Sequence[str]) -> list[NodeWithScore]:
         if self._similarity_top_k == 0:
             return []
+        if not texts:
+            raise InputError("query: expected a text to search for, got an empty one.")
         # Several texts stand for one query (LlamaIndex's `custom_embedding_strs`): the mean of
         # their vectors scores a chunk with the mean of their scores.
         query = self._searcher.embed(texts).mean(axis=0, keepdims=True)

@@ -80,7 +80,18 @@ def to_chunk(payload: Mapping[str, Any]) -> Chunk:
 
 
 def to_node(payload: Mapping[str, Any]) -> BaseNode:
-    """Return the LlamaIndex node of a payload."""
+    """Return the LlamaIndex node of a payload.
+
+    Raises
+    ------
+    StoreCorruptError
+        If neither Tandem nor LlamaIndex wrote it.
+    """
     from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-    return metadata_dict_to_node(dict(payload))
+    try:
+        return metadata_dict_to_node(dict(payload))
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"payload: expected the fields of a LlamaIndex node, got {sorted(payload)}."
+        ) from error

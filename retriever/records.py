@@ -18,12 +18,18 @@ COMBINED = "+"
 """Joins the model keys in the name of a concatenated vector: ``A+B``."""
 
 _CORPUS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NOT_A_RECORD = (AttributeError, KeyError, TypeError, ValueError)
 
 
 def fingerprint_of(value: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that change with any value in `value`."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def is_corpus_name(name: str) -> bool:
+    """Return whether `name` can name a folder and a collection everywhere."""
+    return _CORPUS_NAME.fullmatch(name) is not None
 
 
 def check_corpus_name(name: str) -> str:
@@ -34,7 +40,7 @@ def check_corpus_name(name: str) -> str:
     InputError
         If it is empty, too long, or has other characters than letters, digits, ``.``, ``_``, ``-``.
     """
-    if not _CORPUS_NAME.fullmatch(name):
+    if not is_corpus_name(name):
         raise InputError(
             f"corpus name: expected 1 to 128 letters, digits, '.', '_' or '-', starting with a letter "
             f"or digit, got {name!r}"
@@ -221,8 +227,12 @@ class CorpusManifest:
         Raises
         ------
         InputError
-            If a model is unknown or comes twice.
+            If there is none, or a model is unknown or comes twice.
         """
+        if not names:
+            raise InputError(
+                f"combination: expected models of corpus {self.corpus!r} ({', '.join(self.keys)}), got none."
+            )
         keys = [self.resolve(name) for name in names]
         if len(set(keys)) != len(keys):
             raise InputError(f"combination: expected different models, got {COMBINED.join(names)}")
@@ -241,13 +251,13 @@ class CorpusManifest:
         StoreCorruptError
             If it was written by a newer release, or is not a manifest.
         """
-        found = value.get("format_version")
-        if found != FORMAT_VERSION:
-            raise StoreCorruptError(
-                f"manifest: expected format version {FORMAT_VERSION}, got {found!r}. "
-                "Upgrade tandem-rag, or ingest again with this release."
-            )
         try:
+            found = value.get("format_version")
+            if found != FORMAT_VERSION:
+                raise StoreCorruptError(
+                    f"manifest: expected format version {FORMAT_VERSION}, got {found!r}. "
+                    "Upgrade tandem-rag, or ingest again with this release."
+                )
             chunker = dict(value["chunker"])
             chunker["tokenizers"] = tuple(chunker["tokenizers"])
             return cls(
@@ -257,7 +267,7 @@ class CorpusManifest:
                 combinations=tuple(tuple(keys) for keys in value["combinations"]),
                 spreads=dict(value["spreads"]),
             )
-        except (KeyError, TypeError) as error:
+        except _NOT_A_RECORD as error:
             raise StoreCorruptError(f"manifest: expected the fields of a manifest, got {value!r}") from error
 
 
@@ -314,7 +324,7 @@ class Deployment:
             for name in ("models", "weights", "fingerprints"):
                 fields[name] = tuple(fields[name])
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except _NOT_A_RECORD as error:
             raise StoreCorruptError(f"deployment: expected the fields of a record, got {value!r}") from error
 
 

@@ -1,1 +1,56 @@
-"""Tandem: the front door, re-exporting the public names of its three packages."""
+"""Tandem: two embedding models where they beat one. The names most programs need, in one place."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis import decide as decide
+    from analysis import evaluate_corpus as evaluate_corpus
+    from analysis import read_judgements as read_judgements
+    from ingest import documents_from as documents_from
+    from ingest import ingest as ingest
+    from ingest import open_source as open_source
+    from retriever import Corpus as Corpus
+    from retriever import Document as Document
+    from retriever import ExplainedNode as ExplainedNode
+    from retriever import LlamaEmbeddingModel as LlamaEmbeddingModel
+    from retriever import Searcher as Searcher
+    from retriever import TandemError as TandemError
+    from retriever import TandemRetriever as TandemRetriever
+    from retriever import deploy as deploy
+    from retriever import load_model as load_model
+    from retriever import open_store as open_store
+
+_LOADED_ON_USE = {
+    "Corpus": "retriever",
+    "Document": "retriever",
+    "ExplainedNode": "retriever",
+    "LlamaEmbeddingModel": "retriever",
+    "Searcher": "retriever",
+    "TandemError": "retriever",
+    "TandemRetriever": "retriever",
+    "decide": "analysis",
+    "deploy": "retriever",
+    "documents_from": "ingest",
+    "evaluate_corpus": "analysis",
+    "ingest": "ingest",
+    "load_model": "retriever",
+    "open_source": "ingest",
+    "open_store": "retriever",
+    "read_judgements": "analysis",
+}
+
+__all__ = list(_LOADED_ON_USE)
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module, on first use: importing the package loads no library."""
+    if name in _LOADED_ON_USE:
+        return getattr(import_module(_LOADED_ON_USE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

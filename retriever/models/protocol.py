@@ -41,7 +41,10 @@ class EmbeddingModel(Protocol):
     """Turns queries and chunks into unit vectors, each with the prompt the model was trained with.
 
     Queries and chunks have separate methods because a model may prompt them differently; with one
-    method a wrong prompt would go unseen.
+    method a wrong prompt would go unseen. The prompts are the model's business: callers give plain
+    texts. No texts give no rows, shape (0, dimensions); a text that cannot be embedded is an
+    `EmbeddingError` that names it. All of it is safe from several threads. The promises are tested by
+    `retriever.testing.EmbeddingModelContract`.
     """
 
     @property

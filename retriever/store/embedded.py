@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from retriever.errors import (
     StoreLockedError,
 )
 from retriever.models.protocol import FloatArray
-from retriever.records import check_corpus_name
+from retriever.records import check_corpus_name, is_corpus_name
 from retriever.store import filters
 from retriever.store.protocol import Point, ScoredPoint
 
@@ -65,9 +66,12 @@ class EmbeddedStore:
                 f"store {self.location}: expected a folder that can be written, got: {error}. "
                 "Choose another folder."
             ) from error
-        shard = _OpenShards.create(folder / _SHARD, vectors)
-        collection = EmbeddedCollection(folder, shard)
-        collection.write_record(record)
+        collection = EmbeddedCollection(folder, _OpenShards.create(folder / _SHARD, vectors))
+        try:
+            collection.write_record(record)
+        except BaseException:
+            collection.close()
+            raise
         return collection
 
     def open(self, name: str) -> EmbeddedCollection:
@@ -76,15 +80,21 @@ class EmbeddedStore:
         return EmbeddedCollection(folder, _OpenShards.load(folder / _SHARD))
 
     def names(self) -> list[str]:
-        """Return the corpora of the folder, sorted."""
-        return sorted(record.parent.name for record in self._path.glob(f"*/{_RECORD}"))
+        """Return the corpora of the folder, sorted; folders that could not have been made here are none."""
+        found = (record.parent.name for record in self._path.glob(f"*/{_RECORD}"))
+        return sorted(name for name in found if is_corpus_name(name))
 
     def drop(self, name: str) -> None:
-        """Delete a corpus from disk; see `retriever.store.protocol.VectorStore`."""
+        """Delete a corpus from disk; see `retriever.store.protocol.VectorStore`.
+
+        Raises
+        ------
+        StoreLockedError
+            If it is open, here or in another process.
+        """
         folder = self._existing(name)
-        # Loading proves that no other process has it open; the record goes first, so that a
-        # deletion cut short leaves no corpus rather than half of one.
-        _OpenShards.load(folder / _SHARD).release()
+        _OpenShards.check_closed(folder / _SHARD)
+        # The record goes first: a deletion cut short leaves no corpus rather than half of one.
         (folder / _RECORD).unlink()
         shutil.rmtree(folder)
 
@@ -108,6 +118,7 @@ class EmbeddedCollection:
     def __init__(self, folder: Path, shard: _Shared) -> None:
         self._folder = folder
         self._shard = shard
+        self._is_closed = False
 
     def search(
         self,
@@ -132,7 +143,9 @@ class EmbeddedCollection:
         ]
         if not requests:
             return []
-        return [_ranked(found) for found in self._shard.engine.query_batch(qe.QueryBatchRequest(requests))]
+        with _engine_errors(self._folder):
+            answers = self._shard.engine.query_batch(qe.QueryBatchRequest(requests))
+        return [_ranked(found) for found in answers]
 
     def scroll(
         self,
@@ -152,7 +165,8 @@ class EmbeddedCollection:
                 with_payload=True if fields is None else qe.PayloadSelector.Include(list(fields)),
                 with_vector=list(with_vectors) or False,
             )
-            records, offset = self._shard.engine.scroll(request)
+            with _engine_errors(self._folder):
+                records, offset = self._shard.engine.scroll(request)
             if records:
                 yield [_point(record) for record in records]
             if offset is None:
@@ -160,7 +174,8 @@ class EmbeddedCollection:
 
     def count(self, where: filters.Condition | None = None) -> int:
         """Count exactly."""
-        return self._shard.engine.count(qe.CountRequest(exact=True, filter=_filter(where)))
+        with _engine_errors(self._folder):
+            return self._shard.engine.count(qe.CountRequest(exact=True, filter=_filter(where)))
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write to the write-ahead log and apply."""
@@ -180,11 +195,12 @@ class EmbeddedCollection:
 
     def flush(self) -> None:
         """Write everything to disk and merge what many small writes have left."""
-        try:
+        with _engine_errors(self._folder):
             self._shard.engine.optimize()
             self._shard.engine.flush()
-        except Exception as error:
-            raise _translated(error, self._folder) from error
+        # The record has been renamed into its folder, and that may be new in the store.
+        for folder in (self._folder, self._folder.parent):
+            _sync(folder)
 
     def add_vector(self, name: str, size: int) -> None:
         """Add a named vector."""
@@ -198,8 +214,8 @@ class EmbeddedCollection:
         """Read the record from its file."""
         path = self._folder / _RECORD
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
             raise StoreCorruptError(
                 f"{path}: expected the JSON record of a corpus, got: {error}. Restore the file."
             ) from error
@@ -216,17 +232,17 @@ class EmbeddedCollection:
                 os.fsync(file.fileno())
             draft.replace(path)
         except OSError as error:
-            raise _translated(error, self._folder) from error
+            raise StoreError(f"{path}: expected a file that can be written, got: {error}.") from error
 
     def close(self) -> None:
-        """Give the shard back; the last one closes it."""
-        self._shard.release()
+        """Give the shard back, once; the last collection that does closes it."""
+        if not self._is_closed:
+            self._is_closed = True
+            _OpenShards.release(self._shard)
 
     def _update(self, operation: qe.UpdateOperation) -> None:
-        try:
+        with _engine_errors(self._folder):
             self._shard.engine.update(operation)
-        except Exception as error:
-            raise _translated(error, self._folder) from error
 
 
 class _Shared:
@@ -236,9 +252,6 @@ class _Shared:
         self.path = path
         self.engine = engine
         self.users = 1
-
-    def release(self) -> None:
-        _OpenShards.release(self)
 
 
 class _OpenShards:
@@ -252,15 +265,13 @@ class _OpenShards:
         """Create a shard; what an earlier creation that was cut short has left is removed."""
         with cls._lock:
             if path.exists():
-                cls._load(path).engine.close()
+                cls._check_closed(path)
                 shutil.rmtree(path)
-            try:
+            with _engine_errors(path.parent):
                 engine = qe.EdgeShard.create(str(path), _config(vectors))
                 for field in _INDEXED_FIELDS:
                     operation = qe.UpdateOperation.create_field_index(field, qe.PayloadSchemaType.Keyword)
                     engine.update(operation)
-            except Exception as error:
-                raise _translated(error, path.parent) from error
             shared = cls._by_path[path] = _Shared(path, engine)
             return shared
 
@@ -276,19 +287,44 @@ class _OpenShards:
             return shared
 
     @classmethod
+    def check_closed(cls, path: Path) -> None:
+        """Raise `StoreLockedError` if a shard is open, here or in another process."""
+        with cls._lock:
+            cls._check_closed(path)
+
+    @classmethod
     def release(cls, shared: _Shared) -> None:
+        """Count one user less; without users the shard is closed."""
         with cls._lock:
             shared.users -= 1
             if shared.users == 0:
                 del cls._by_path[shared.path]
                 shared.engine.close()
 
+    @classmethod
+    def _check_closed(cls, path: Path) -> None:
+        if path in cls._by_path:
+            raise StoreLockedError(
+                f"store {path.parent}: expected it to be closed, but this process has it open. "
+                "Close it first."
+            )
+        try:
+            cls._load(path).engine.close()  # the engine's own lock tells of other processes
+        except StoreCorruptError:
+            return  # what cannot be opened, nobody has open
+
     @staticmethod
     def _load(path: Path) -> _Shared:
         try:
-            return _Shared(path, qe.EdgeShard.load(str(path)))
-        except Exception as error:
-            raise _translated(error, path.parent) from error
+            with _engine_errors(path.parent):
+                return _Shared(path, qe.EdgeShard.load(str(path)))
+        except StoreLockedError:
+            raise
+        except StoreError as error:
+            raise StoreCorruptError(
+                f"{error}. The vectors cannot be opened: restore the folder from a copy, or delete it and "
+                "ingest again."
+            ) from error
 
 
 def _config(vectors: Mapping[str, int]) -> qe.EdgeConfig:
@@ -298,17 +334,31 @@ def _config(vectors: Mapping[str, int]) -> qe.EdgeConfig:
     return qe.EdgeConfig(vectors=sizes, hnsw_config=graph)
 
 
-def _translated(error: Exception, folder: Path) -> StoreError:
-    """Name the one failure that the engine reports by words only; all others keep theirs.
+@contextmanager
+def _engine_errors(folder: Path) -> Iterator[None]:
+    """Turn what the engine raises into our errors.
 
-    The engine raises bare `Exception`, so its text is all there is to tell a lock by.
+    It raises bare `Exception`, so its text is all there is to tell a lock by.
     """
-    if "WouldBlock" in str(error):
-        return StoreLockedError(
-            f"store {folder}: expected to be the only process that has it open, but another one has. "
-            "Stop that process, or serve several from a Qdrant server (--url)."
-        )
-    return StoreError(f"store {folder}: the embedded engine failed: {error}")
+    try:
+        yield
+    except Exception as error:
+        if "WouldBlock" in str(error):
+            raise StoreLockedError(
+                f"store {folder}: expected to be the only process that has it open, but another one has. "
+                "Stop that process, or serve several from a Qdrant server (--url)."
+            ) from error
+        raise StoreError(f"store {folder}: the embedded engine failed: {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in a folder to disk; Windows cannot be asked to."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _point(record: qe.Record | qe.ScoredPoint) -> Point:

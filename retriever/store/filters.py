@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 Scalar: TypeAlias = str | int | bool
 
+_EXACT_IN_A_FLOAT = 2**53
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matches:
@@ -30,7 +32,10 @@ class Between:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HasText:
-    """The payload field contains this text as a substring, case included."""
+    """The payload field (or one element of it) contains this text as a substring, case included.
+
+    A server understands it from version 1.20 on; an older one refuses the request.
+    """
 
     key: str
     text: str
@@ -82,10 +87,15 @@ Condition: TypeAlias = Matches | Between | HasText | IsEmpty | HasId | HasVector
 
 
 def equals(key: str, value: Scalar | float) -> Condition:
-    """Return the condition that `key` equals `value`; engines compare fractions as ranges only."""
-    if isinstance(value, float):
-        return Between(key=key, gte=value, lte=value)
-    return Matches(key=key, values=(value,))
+    """Return the condition that `key` equals `value`; 5 and 5.0 are one number.
+
+    Engines compare fractions by ranges only, and find 5.0 by a range only where 5 is asked for.
+    """
+    if isinstance(value, bool | str):
+        return Matches(key=key, values=(value,))
+    if isinstance(value, int) and abs(value) > _EXACT_IN_A_FLOAT:
+        return Matches(key=key, values=(value,))
+    return Between(key=key, gte=value, lte=value)
 
 
 def of_documents(doc_ids: Iterable[str]) -> Condition:

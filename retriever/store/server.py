@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -27,9 +30,14 @@ OLDEST_SERVER = (1, 18)
 """The first version that adds a named vector to an existing collection."""
 
 _METADATA = "tandem"
+_UNFINISHED = "creation in progress"
 _INDEXED_FIELDS = ("doc_id",)
 _UNAUTHORISED = (401, 403)
 _TIMEOUT_SECONDS = 60
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+_NUMBERS_PER_REQUEST = 1_000_000
+"""As JSON some 22 MB; a server refuses requests of more than 32 MB."""
 
 
 class ServerStore:
@@ -50,15 +58,8 @@ class ServerStore:
         StoreError
             If the server is older than 1.18.
         """
+        client = _client(url, api_key)
         with _answering(url):
-            try:
-                client = QdrantClient(
-                    url=url, api_key=api_key, timeout=_TIMEOUT_SECONDS, check_compatibility=False
-                )
-            except ValueError as error:
-                raise StoreUnreachableError(
-                    f"Qdrant server: expected a URL such as http://127.0.0.1:6333, got {url!r} ({error})."
-                ) from error
             version = client.info().version
             client.get_collections()  # `info` answers without a key, this does not
         if _numbers(version) < OLDEST_SERVER:
@@ -77,8 +78,8 @@ class ServerStore:
     def create(self, name: str, *, vectors: Mapping[str, int], record: Mapping[str, Any]) -> ServerCollection:
         """Create a corpus; see `retriever.store.protocol.VectorStore`.
 
-        The collection gets its record with its last step; one without a record was cut short
-        and is made anew if it holds no points.
+        The collection gets its record with its last step; one that was cut short before is made
+        anew. A collection that Tandem did not make is never touched.
         """
         check_corpus_name(name)
         with _answering(self._location):
@@ -88,6 +89,7 @@ class ServerStore:
                 name,
                 vectors_config={key: _vector_params(size) for key, size in vectors.items()},
                 hnsw_config=models.HnswConfigDiff(m=0),  # no graph is ever built
+                metadata={_METADATA: _UNFINISHED},
             )
             for field in _INDEXED_FIELDS:
                 self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
@@ -113,7 +115,10 @@ class ServerStore:
             self._client.delete_collection(name)
 
     def _has_record(self, name: str) -> bool:
-        return _METADATA in (self._client.get_collection(name).config.metadata or {})
+        return self._metadata(name) not in (None, _UNFINISHED)
+
+    def _metadata(self, name: str) -> Any:
+        return (self._client.get_collection(name).config.metadata or {}).get(_METADATA)
 
     def _check_exists(self, name: str) -> None:
         if check_corpus_name(name) not in (names := self.names()):
@@ -124,15 +129,12 @@ class ServerStore:
             )
 
     def _remove_unfinished(self, name: str) -> None:
-        if self._has_record(name):
+        found = self._metadata(name)
+        if found != _UNFINISHED:
+            kind = "collection that Tandem did not make" if found is None else "corpus"
             raise CorpusExistsError(
-                f"Qdrant server {self._location}: expected no corpus {name!r}, but there is one. "
+                f"Qdrant server {self._location}: expected no collection {name!r}, but there is a {kind}. "
                 "Choose another name."
-            )
-        if self._client.count(name, exact=True).count:
-            raise CorpusExistsError(
-                f"Qdrant server {self._location}: expected no collection {name!r}, but there is one "
-                "that Tandem did not make. Choose another name."
             )
         self._client.delete_collection(name)
 
@@ -205,18 +207,20 @@ class ServerCollection:
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write, and wait until it is applied."""
-        rows = [
-            models.PointStruct(id=point.point_id, vector=_lists(point.vectors), payload=dict(point.payload))
-            for point in points
-        ]
-        if rows:
+        for part in _in_requests(points):
+            rows = [
+                models.PointStruct(
+                    id=point.point_id, vector=_lists(point.vectors), payload=dict(point.payload)
+                )
+                for point in part
+            ]
             with _answering(self._location):
                 self._client.upsert(self._name, rows, wait=True)
 
     def update_vectors(self, points: Sequence[Point]) -> None:
         """Replace some vectors of existing points."""
-        rows = [models.PointVectors(id=point.point_id, vector=_lists(point.vectors)) for point in points]
-        if rows:
+        for part in _in_requests(points):
+            rows = [models.PointVectors(id=point.point_id, vector=_lists(point.vectors)) for point in part]
             with _answering(self._location):
                 self._client.update_vectors(self._name, rows, wait=True)
 
@@ -266,6 +270,35 @@ class ServerCollection:
         """Do nothing: the connections belong to the store."""
 
 
+def _client(url: str, api_key: str | None) -> QdrantClient:
+    try:
+        if not url:  # the client would take its own default
+            raise ValueError("it is empty")  # noqa: TRY301  # as the client refuses all others
+        with warnings.catch_warnings():
+            if urlsplit(url).hostname in _THIS_MACHINE:  # the key does not travel
+                warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
+            return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT_SECONDS, check_compatibility=False)
+    except ValueError as error:
+        raise StoreUnreachableError(
+            f"Qdrant server: expected a URL such as http://127.0.0.1:6333, got {url!r} ({error})."
+        ) from error
+
+
+def _in_requests(points: Sequence[Point]) -> Iterator[list[Point]]:
+    """Cut points into lists that a server takes in one request; a point stays whole."""
+    part: list[Point] = []
+    numbers = 0
+    for point in points:
+        size = sum(vector.size for vector in point.vectors.values())
+        if part and numbers + size > _NUMBERS_PER_REQUEST:
+            yield part
+            part, numbers = [], 0
+        part.append(point)
+        numbers += size
+    if part:
+        yield part
+
+
 @contextmanager
 def _answering(location: str) -> Iterator[None]:
     """Turn what the client raises into our errors."""
@@ -278,7 +311,7 @@ def _answering(location: str) -> Iterator[None]:
                 f"({error.status_code}). Set QDRANT_API_KEY or --api-key."
             ) from error
         raise StoreError(f"Qdrant server {location}: the request failed: {error}") from error
-    except (ApiException, QdrantException) as error:
+    except (ApiException, QdrantException, JSONDecodeError) as error:
         raise StoreUnreachableError(
             f"Qdrant server {location}: expected an answer, got: {error}. "
             "Check that the server runs and the URL is right."

@@ -1,0 +1,11 @@
+"""Sources of documents: folders of files, BEIR corpora, and whatever a program has at hand.
+
+A source is read lazily and never fails for a single bad document: that one comes out as a
+`FailedDocument`, which says where it lies and what to do, and the others follow.
+"""
+
+from ingest.documents.given import documents_from
+from ingest.documents.opening import open_source
+from ingest.documents.source import FailedDocument, Source
+
+__all__ = ["FailedDocument", "Source", "documents_from", "open_source"]

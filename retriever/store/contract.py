@@ -1,0 +1,270 @@
+"""What every vector store must do; run over an implementation by subclassing.
+
+::
+
+    class TestMyStore(VectorStoreContract):
+        @pytest.fixture
+        def store(self) -> VectorStore:
+            return MyStore()
+
+Call ``pytest.register_assert_rewrite("retriever.store.contract")`` before importing it, so that failures
+show their values.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+import pytest
+
+from retriever.errors import CorpusExistsError, CorpusNotFoundError, InputError
+from retriever.models.protocol import FloatArray
+from retriever.store.filters import (
+    AllOf,
+    AnyOf,
+    Between,
+    Condition,
+    HasId,
+    HasText,
+    HasVector,
+    IsEmpty,
+    Matches,
+    NoneOf,
+    equals,
+    missing_vector,
+    of_documents,
+)
+from retriever.store.protocol import Collection, Point, VectorStore
+
+SIZE = 16
+POINTS = 40
+RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
+
+
+def unit_rows(rows: int, size: int, *, seed: int) -> FloatArray:
+    """Return random unit rows, float32, shape (rows, size)."""
+    values = np.random.default_rng(seed).normal(size=(rows, size))
+    units: FloatArray = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+    return units
+
+
+def sample_points(count: int = POINTS) -> list[Point]:
+    """Return points of vector "a" with a payload of each JSON type."""
+    vectors = unit_rows(count, SIZE, seed=1)
+    return [
+        Point(
+            point_id=str(uuid.uuid5(uuid.NAMESPACE_OID, str(i))),
+            payload={
+                "doc_id": f"d{i % 4}",
+                "n": i,
+                "half": i / 2,
+                "text": f"Number {i} of the row",
+                "tags": ["even" if i % 2 == 0 else "odd", f"t{i % 3}"],
+                "flag": i % 5 == 0,
+                **({"rare": "yes"} if i == 7 else {}),
+                "tandem": {"index": i, "nested": {"deep": [1, "ä"]}},
+            },
+            vectors={"a": vectors[i]},
+        )
+        for i in range(count)
+    ]
+
+
+class VectorStoreContract:
+    """One behaviour for every engine. A subclass provides the fixture `store`, empty."""
+
+    @pytest.fixture
+    def collection(self, store: VectorStore) -> Collection:
+        """A collection with one named vector and the sample points."""
+        collection = store.create("c", vectors={"a": SIZE}, record=RECORD)
+        collection.upsert(sample_points())
+        return collection
+
+    def test_an_empty_store_has_no_names(self, store: VectorStore) -> None:
+        assert store.names() == []
+
+    def test_a_created_collection_is_listed_and_keeps_its_record(self, store: VectorStore) -> None:
+        store.create("c", vectors={"a": SIZE}, record=RECORD).close()
+        assert store.names() == ["c"]
+        reopened = store.open("c")
+        assert reopened.read_record() == RECORD
+        reopened.close()
+
+    def test_creating_twice_is_refused(self, store: VectorStore, collection: Collection) -> None:
+        with pytest.raises(CorpusExistsError, match="'c'"):
+            store.create("c", vectors={"a": SIZE}, record=RECORD)
+        assert collection.count() == POINTS
+
+    def test_opening_what_is_not_there_is_refused_by_name(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        with pytest.raises(CorpusNotFoundError, match=r"'other'.*found c"):
+            store.open("other")
+
+    @pytest.mark.parametrize("name", ["", "../up", "a/b", "ä", ".hidden", "x" * 200])
+    def test_a_name_that_cannot_be_a_folder_is_refused(self, store: VectorStore, name: str) -> None:
+        with pytest.raises(InputError):
+            store.create(name, vectors={"a": SIZE}, record=RECORD)
+
+    def test_a_dropped_collection_is_gone_and_can_be_made_anew(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        collection.close()
+        store.drop("c")
+        assert store.names() == []
+        with pytest.raises(CorpusNotFoundError):
+            store.drop("c")
+        assert store.create("c", vectors={"a": SIZE}, record=RECORD).count() == 0
+
+    def test_the_record_is_replaced_whole(self, collection: Collection) -> None:
+        collection.write_record({"manifest": {"k": [1, {"x": None}]}, "deployments": [{"w": 0.25}]})
+        assert collection.read_record() == {
+            "manifest": {"k": [1, {"x": None}]},
+            "deployments": [{"w": 0.25}],
+        }
+
+    def test_points_survive_closing_and_reopening(self, store: VectorStore, collection: Collection) -> None:
+        collection.flush()
+        collection.close()
+        reopened = store.open("c")
+        assert reopened.count() == POINTS
+        reopened.close()
+
+    def test_search_equals_brute_force(self, collection: Collection) -> None:
+        points = sample_points()
+        queries = unit_rows(5, SIZE, seed=2)
+        scores = queries @ np.array([point.vectors["a"] for point in points]).T
+        for found, row in zip(collection.search(queries, vector="a", k=10), scores, strict=True):
+            best = np.argsort(-row)[:10]
+            assert [hit.point.point_id for hit in found] == [points[i].point_id for i in best]
+            np.testing.assert_allclose([hit.score for hit in found], row[best], atol=1e-6)
+
+    def test_search_scores_are_plain_dot_products(self, collection: Collection) -> None:
+        query = 3 * unit_rows(1, SIZE, seed=3)
+        found = collection.search(query, vector="a", k=1, with_vectors=("a",))[0][0]
+        assert found.score == pytest.approx(float(query[0] @ found.point.vectors["a"]), abs=1e-6)
+
+    def test_k_beyond_the_collection_returns_every_point(self, collection: Collection) -> None:
+        assert len(collection.search(unit_rows(1, SIZE, seed=2), vector="a", k=1000)[0]) == POINTS
+
+    def test_equal_scores_are_ordered_by_id(self, store: VectorStore) -> None:
+        collection = store.create("c", vectors={"a": SIZE}, record=RECORD)
+        vector = unit_rows(1, SIZE, seed=4)[0]
+        ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, str(i))) for i in range(9)]
+        collection.upsert([Point(point_id=i, vectors={"a": vector}) for i in ids])
+        found = collection.search(vector[None], vector="a", k=9)[0]
+        assert [hit.point.point_id for hit in found] == sorted(ids)
+
+    def test_no_queries_give_no_lists(self, collection: Collection) -> None:
+        assert collection.search(np.empty((0, SIZE), dtype=np.float32), vector="a", k=3) == []
+
+    def test_payload_and_vectors_come_back_as_stored(self, collection: Collection) -> None:
+        point = sample_points()[7]
+        (found,) = next(collection.scroll(where=HasId(ids=(point.point_id,)), with_vectors=("a",)))
+        assert found.point_id == point.point_id
+        assert found.payload == point.payload
+        np.testing.assert_allclose(found.vectors["a"], point.vectors["a"], atol=1e-7)
+
+    def test_scroll_visits_every_point_once_in_the_order_of_ids(self, collection: Collection) -> None:
+        lists = list(collection.scroll(batch=7))
+        ids = [point.point_id for points in lists for point in points]
+        assert ids == sorted(point.point_id for point in sample_points())
+        assert max(map(len, lists)) == 7
+
+    def test_scroll_can_leave_out_most_of_the_payload(self, collection: Collection) -> None:
+        point = next(collection.scroll(fields=("tandem",)))[0]
+        assert set(point.payload) == {"tandem"}
+        assert point.vectors == {}
+
+    def test_upserting_an_existing_id_replaces_it(self, collection: Collection) -> None:
+        point = sample_points()[0]
+        collection.upsert([Point(point_id=point.point_id, payload={"n": -1}, vectors=point.vectors)])
+        assert collection.count() == POINTS
+        (found,) = next(collection.scroll(where=HasId(ids=(point.point_id,))))
+        assert found.payload == {"n": -1}
+
+    @pytest.mark.parametrize(
+        ("where", "expected"),
+        [
+            (Matches(key="doc_id", values=("d1",)), lambda p: p["doc_id"] == "d1"),
+            (of_documents(["d1", "d3", "none"]), lambda p: p["doc_id"] in {"d1", "d3"}),
+            (of_documents([]), lambda _: False),
+            (equals("n", 5), lambda p: p["n"] == 5),
+            (equals("half", 2.5), lambda p: p["half"] == 2.5),
+            (equals("flag", value=True), lambda p: p["flag"]),
+            (Between(key="n", gte=3, lt=9), lambda p: 3 <= p["n"] < 9),
+            (Between(key="half", gt=3.0, lte=9.5), lambda p: 3.0 < p["half"] <= 9.5),
+            (Matches(key="tags", values=("odd",)), lambda p: "odd" in p["tags"]),
+            (HasText(key="text", text="Number 1"), lambda p: "Number 1" in p["text"]),
+            (IsEmpty(key="rare"), lambda p: "rare" not in p),
+            (HasVector(name="a"), lambda _: True),
+            (missing_vector("a"), lambda _: False),
+            (AllOf(parts=()), lambda _: True),
+            (AnyOf(parts=()), lambda _: False),
+            (NoneOf(parts=()), lambda _: True),
+            (HasId(ids=()), lambda _: False),
+            (
+                AllOf(parts=(of_documents(["d1"]), NoneOf(parts=(Between(key="n", lt=20),)))),
+                lambda p: p["doc_id"] == "d1" and p["n"] >= 20,
+            ),
+            (
+                AnyOf(parts=(equals("n", 1), AllOf(parts=(equals("n", 2), IsEmpty(key="rare"))))),
+                lambda p: p["n"] in {1, 2},
+            ),
+        ],
+    )
+    def test_a_condition_selects_what_it_says(
+        self, collection: Collection, where: Condition, expected: object
+    ) -> None:
+        assert callable(expected)
+        ids = {point.point_id for point in sample_points() if expected(point.payload)}
+        assert {p.point_id for points in collection.scroll(where=where) for p in points} == ids
+        assert collection.count(where) == len(ids)
+        found = collection.search(unit_rows(1, SIZE, seed=2), vector="a", k=POINTS, where=where)[0]
+        assert {hit.point.point_id for hit in found} == ids
+
+    def test_deleting_by_document_leaves_the_others(self, collection: Collection) -> None:
+        collection.delete(of_documents(["d1", "nobody"]))
+        left = {p.payload["doc_id"] for points in collection.scroll() for p in points}
+        assert left == {"d0", "d2", "d3"}
+
+    def test_a_vector_added_later_is_empty_until_written(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        collection.add_vector("b", 8)
+        assert collection.count(HasVector(name="b")) == 0
+        assert collection.search(unit_rows(1, 8, seed=5), vector="b", k=5) == [[]]
+        some = sample_points()[:3]
+        rows = unit_rows(3, 8, seed=6)
+        collection.update_vectors(
+            [Point(point_id=p.point_id, vectors={"b": row}) for p, row in zip(some, rows, strict=True)]
+        )
+        assert collection.count(missing_vector("b")) == POINTS - 3
+        best = collection.search(rows[:1], vector="b", k=5, with_vectors=("a", "b"))[0]
+        assert best[0].point.point_id == some[0].point_id
+        assert len(best) == 3
+        np.testing.assert_allclose(best[0].point.vectors["a"], some[0].vectors["a"], atol=1e-7)
+        assert best[0].point.payload == some[0].payload
+        collection.close()
+        reopened = store.open("c")
+        assert reopened.count(HasVector(name="b")) == 3
+        reopened.close()
+
+    def test_adding_a_vector_twice_changes_nothing(self, collection: Collection) -> None:
+        collection.add_vector("b", 8)
+        point = sample_points()[0]
+        collection.update_vectors([Point(point_id=point.point_id, vectors={"b": unit_rows(1, 8, seed=6)[0]})])
+        collection.add_vector("b", 8)
+        assert collection.count(HasVector(name="b")) == 1
+
+    def test_a_dropped_vector_is_gone_from_every_point(self, collection: Collection) -> None:
+        collection.add_vector("b", 8)
+        collection.update_vectors(
+            [Point(point_id=sample_points()[0].point_id, vectors={"b": unit_rows(1, 8, seed=6)[0]})]
+        )
+        collection.drop_vector("b")
+        collection.drop_vector("never")
+        collection.add_vector("b", 4)
+        assert collection.count(HasVector(name="b")) == 0
+        assert collection.count(HasVector(name="a")) == POINTS

@@ -1,0 +1,47 @@
+"""Every engine behind the store seam meets the same contract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retriever.store.embedded import EmbeddedStore
+from retriever.store.protocol import VectorStore
+from retriever.store.contract import VectorStoreContract
+
+SERVER_URL = os.environ.get("TANDEM_TEST_QDRANT_URL")
+
+
+class TestEmbedded(VectorStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> VectorStore:
+        return EmbeddedStore(tmp_path / "store")
+
+
+class TestServerInMemory(VectorStoreContract):
+    @pytest.fixture
+    def store(self) -> VectorStore:
+        from qdrant_client import QdrantClient
+
+        from retriever.store.server import ServerStore
+
+        return ServerStore(QdrantClient(":memory:"), location=":memory:")
+
+
+@pytest.mark.skipif(SERVER_URL is None, reason="TANDEM_TEST_QDRANT_URL names no Qdrant server")
+class TestServer(VectorStoreContract):
+    @pytest.fixture
+    def store(self) -> Iterator[VectorStore]:
+        from retriever.store.server import ServerStore
+
+        assert SERVER_URL is not None
+        store = ServerStore.connect(SERVER_URL, api_key=os.environ.get("QDRANT_API_KEY"))
+        taken = [name for name in ("c",) if name in store.names()]
+        assert not taken, f"the test server already has a corpus named {taken}"
+        yield store
+        for name in store.names():
+            if name == "c":
+                store.drop(name)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import retriever.models
+from retriever.errors import ModelError, ModelNotFoundError
+from retriever.models import OnnxModel, SentenceTransformerModel, load_model
+from retriever.models.packaged import PACKAGED, _locate, load_packaged
+from retriever.models.protocol import EmbeddingModel
+
+
+def test_a_source_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when four threads ask at once, and whatever way a folder is written."""
+    model_folder = _locate(PACKAGED["minilm"], "minilm")[0]
+    monkeypatch.chdir(model_folder.parent)
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(load_model, ["model", "./model", str(model_folder), "model"]))
+    assert len({id(model) for model in models}) == 1
+    assert models[0].spec.source == str(model_folder)
+    assert isinstance(models[0], SentenceTransformerModel)
+
+
+def test_the_source_in_the_spec_loads_the_model_again(shared_models: Path) -> None:
+    """From the same process, the same object."""
+    for source in ("wordllama", str(shared_models / "universal-sentence-encoder-lite")):
+        model = load_model(source)
+        assert load_model(model.spec.source) is model
+
+
+def test_a_folder_with_a_graph_and_no_other_weights_is_run_by_onnx(shared_models: Path) -> None:
+    """Both backends read folders; the weights decide."""
+    assert isinstance(load_model(str(shared_models / "wordllama-l2-supercat-256")), OnnxModel)
+
+
+def test_a_folder_with_a_graph_and_weights_is_run_by_torch(shared_models: Path, tmp_path: Path) -> None:
+    """torch is the reference."""
+    source = _locate(PACKAGED["minilm"], "minilm")[0]
+    for path in source.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "onnx").symlink_to(shared_models / "all-MiniLM-L6-v2")
+    assert load_model(str(tmp_path)).spec.backend == "torch"
+
+
+@pytest.mark.parametrize("source", ["./absent", "../absent", "/absent", "~/absent", "a/b/absent"])
+def test_a_path_that_does_not_exist_is_said_to_be_missing(source: str) -> None:
+    """It is never looked up on the hub."""
+    with pytest.raises(ModelNotFoundError, match="expected a folder with a model, got no such folder"):
+        load_model(source)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    """The folder is wanted, not the graph in it."""
+    path = tmp_path / "model.onnx"
+    path.touch()
+    with pytest.raises(ModelNotFoundError, match="expected a folder with a model, got a file"):
+        load_model(str(path))
+
+
+def test_a_word_that_names_nothing_lists_what_there_is() -> None:
+    """A misspelt short name is not looked up on the hub."""
+    with pytest.raises(
+        ModelNotFoundError, match=r"'minillm': expected one of minilm, wordllama, a folder, or a hub"
+    ):
+        load_model("minillm")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """And the next attempt reads it anew: errors are not kept."""
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"expected modules.json"):
+            load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("short_name", sorted(PACKAGED))
+def test_a_missing_package_is_named_with_its_command(
+    short_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo extra installs both."""
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, PACKAGED[short_name].package, raising=False)
+    with pytest.raises(
+        ModelNotFoundError, match=r'got no such package. Install it with: pip install "tandem-rag\[demo\]"'
+    ):
+        load_packaged(short_name)
+
+
+def test_a_package_without_its_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another distribution of the same import name."""
+    (tmp_path / "wordllama").mkdir()
+    (tmp_path / "wordllama" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "wordllama", raising=False)
+    with pytest.raises(ModelNotFoundError, match="got a package without tokenizers/"):
+        load_packaged("wordllama")
+
+
+def test_the_package_of_a_model_is_not_imported(wordllama: EmbeddingModel) -> None:
+    """wordllama's own import is slow, and its code is not needed."""
+    assert wordllama.spec.source == "wordllama"
+    assert "wordllama" not in sys.modules
+
+
+def test_importing_the_models_loads_nothing_heavy() -> None:
+    """Nor does asking for a model that cannot be."""
+    code = (
+        "import sys, retriever.models\n"
+        "try: retriever.models.load_model('./absent')\n"
+        "except retriever.errors.ModelNotFoundError: print(*sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    heavy = {
+        "torch",
+        "sentence_transformers",
+        "transformers",
+        "llama_index",
+        "qdrant_client",
+        "onnxruntime",
+        "tokenizers",
+    }
+    assert "retriever.models.catalog" in output.split()
+    assert heavy.isdisjoint(output.split())
+
+
+def test_every_public_name_exists() -> None:
+    """What is announced can be imported, and the other way round."""
+    for name in retriever.models.__all__:
+        assert getattr(retriever.models, name) is not None
+    assert set(retriever.models.__all__) == set(retriever.models._LOADED_ON_USE)
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        _ = retriever.models.absent
