@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,9 @@ from retriever.console import (
 )
 from retriever.errors import DocumentsFailedError
 from retriever.records import COMBINED
+
+if TYPE_CHECKING:
+    from ingest.documents import FailedDocument
 
 _FAILURES_SHOWN = 10
 
@@ -90,14 +93,12 @@ def run(
             overlap_tokens=chunk_overlap,
             on_progress=on_progress,
         )
-    console.emit(_as_json(summary), as_json=json, show=lambda out: show_summary(out, summary, quiet=quiet))
+    value = {**_as_json(summary), "skipped": dict(source.skipped)}
+    console.emit(value, as_json=json, show=lambda out: show_summary(out, summary, quiet=quiet))
+    if source.skipped and not quiet:
+        _note_skipped(source.skipped)
     if summary.failed:
-        for failed in summary.failed[:_FAILURES_SHOWN]:
-            console.notes.print(f"not stored: {failed.where}: {failed.reason}", markup=False, soft_wrap=True)
-        raise DocumentsFailedError(
-            f"{len(summary.failed)} of the documents were not stored; all others were. "
-            "Mend them and run the same command again."
-        )
+        _report_failures(summary.failed)
 
 
 app.command("status")(status)
@@ -129,6 +130,22 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Any], None]]:
         yield update
 
 
+def _note_skipped(skipped: Mapping[str, int]) -> None:
+    kinds = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in sorted(skipped.items()))
+    console.notes.print(f"note: files of other kinds were left aside: {kinds}.", markup=False, soft_wrap=True)
+
+
+def _report_failures(failures: Sequence[FailedDocument]) -> NoReturn:
+    for failed in failures[:_FAILURES_SHOWN]:
+        console.notes.print(f"failed: {failed.where}: {failed.reason}", markup=False, soft_wrap=True)
+    if len(failures) > _FAILURES_SHOWN:
+        console.notes.print(f"… and {len(failures) - _FAILURES_SHOWN:,} more: --json lists all.")
+    documents = "1 document" if len(failures) == 1 else f"{len(failures):,} documents"
+    raise DocumentsFailedError(
+        f"{documents} failed; all others are stored. Mend the source and run the same command again."
+    )
+
+
 def _as_json(summary: Any) -> dict[str, Any]:
     value = asdict(summary)
     for key, timing in summary.models.items():
@@ -151,6 +168,7 @@ def show_summary(out: Console, summary: Any, *, quiet: bool) -> None:
         console.notes.print(
             f"note: {summary.elsewhere:,} documents of the corpus are not in this source; they stay.",
             markup=False,
+            soft_wrap=True,
         )
     embedded = {key: timing for key, timing in summary.models.items() if timing.texts}
     if embedded:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from retriever.errors import ModelTooShortError
 from retriever.models.protocol import EmbeddingModel, Tokenizer
-from retriever.records import Chunk
+from retriever.records import Chunk, ChunkerSpec
+
+_WAY_OUT = "Ingest into a corpus of another name, which is cut for this model too."
 
 
 class LengthGuard:
@@ -18,14 +20,30 @@ class LengthGuard:
         self._limit = limit
 
     @classmethod
-    def of(cls, model: EmbeddingModel, *, counted: Sequence[str]) -> LengthGuard | None:
+    def of(cls, model: EmbeddingModel, chunker: ChunkerSpec) -> LengthGuard | None:
         """Return the guard of a model, or None where it needs none.
 
-        None: its tokenizer is among those that `counted` when the chunks were cut, it has no
-        limit, or it runs elsewhere and has no tokenizer here.
+        None: it has no limit; or its tokenizer counted when the chunks were cut, and the longest of
+        them fits; or it has no tokenizer here, and its limit leaves room for the longest.
+
+        Raises
+        ------
+        ModelTooShortError
+            If it has no tokenizer here, and reads less than the longest chunk.
         """
         tokenizer, limit = model.tokenizer, model.spec.max_tokens
-        if tokenizer is None or limit is None or tokenizer.fingerprint in counted:
+        if limit is None:
+            return None
+        if tokenizer is None:
+            if limit < chunker.max_tokens:
+                raise ModelTooShortError(
+                    f"model {model.spec.name}: expected room for chunks of {chunker.max_tokens} tokens, "
+                    f"got {limit}. {_WAY_OUT}"
+                )
+            return None
+        with_prompt, without = tokenizer.count([model.spec.document_prompt, ""])
+        fits = limit >= chunker.max_tokens + with_prompt - without
+        if fits and tokenizer.fingerprint in chunker.tokenizers:
             return None
         return cls(model, tokenizer, limit)
 
@@ -38,5 +56,5 @@ class LengthGuard:
                 raise ModelTooShortError(
                     f"model {self._model.spec.name}: expected chunks of at most {self._limit} tokens, "
                     f"chunk {chunk.index} of document {chunk.doc_id!r} has {count} by its tokenizer. "
-                    "Ingest into a corpus of another name, which is cut for this model too."
+                    f"{_WAY_OUT}"
                 )

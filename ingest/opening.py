@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ingest.chunks import Chunker, chunker_for
@@ -11,6 +11,7 @@ from ingest.lengths import LengthGuard
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelMismatchError
 from retriever.models.protocol import EmbeddingModel
+from retriever.records import ChunkerSpec, CorpusManifest
 from retriever.search import stored_models
 from retriever.store.protocol import VectorStore
 
@@ -37,33 +38,36 @@ class OpenedCorpus:
         self.corpus.close()
 
 
-def open_for_writing(
+def open_for_writing(  # noqa: PLR0913  # all but the first three by name
     store: VectorStore,
     name: str,
     models: Sequence[EmbeddingModel],
     *,
+    combine: Sequence[Sequence[str]],
     chunk_tokens: int | None,
     overlap_tokens: int | None,
 ) -> OpenedCorpus:
     """Open the corpus and add the models it has not seen; or create it for these models.
 
-    All is checked before anything is written. None for the sizes means as the corpus is, or 256
-    and 0 for a new one.
+    All is checked before anything is written, the combinations that are to be made afterwards too.
+    None for the sizes means as the corpus is, or 256 and 0 for a new one.
 
     Raises
     ------
     InputError
-        If a new corpus gets no model.
+        If a new corpus gets no model, or a combination is not of at least two models of the corpus.
     ModelMismatchError
-        If a model or a size differs from what the corpus was made with.
+        If a model or a size differs from what the corpus was made with, or two models have one key.
     ModelTooShortError
         If a model would truncate chunks, also chunks that are stored.
     """
+    given = _by_key(models)
     if name not in store.names():
         return _create(
             store,
             name,
-            models,
+            given,
+            combine=combine,
             chunk_tokens=DEFAULT_CHUNK_TOKENS if chunk_tokens is None else chunk_tokens,
             overlap_tokens=0 if overlap_tokens is None else overlap_tokens,
         )
@@ -71,32 +75,42 @@ def open_for_writing(
     try:
         _check_setting(corpus, "--chunk-tokens", corpus.manifest.chunker.max_tokens, chunk_tokens)
         _check_setting(corpus, "--chunk-overlap", corpus.manifest.chunker.overlap_tokens, overlap_tokens)
-        return _reopen(corpus, models)
+        return _reopen(corpus, given, combine)
     except BaseException:
         corpus.close()
         raise
 
 
-def _create(
+def _create(  # noqa: PLR0913  # all but the first three by name
     store: VectorStore,
     name: str,
-    models: Sequence[EmbeddingModel],
+    given: Mapping[str, EmbeddingModel],
     *,
+    combine: Sequence[Sequence[str]],
     chunk_tokens: int,
     overlap_tokens: int,
 ) -> OpenedCorpus:
-    if not models:
-        raise InputError(f"corpus {name!r}: expected at least one model for a new corpus, got none.")
+    if not given:
+        raise InputError(
+            f"corpus {name!r}: expected at least one model for a new corpus, got none. "
+            "Name some (--models A,B), or check the name of the corpus and its store."
+        )
+    models = list(given.values())
+    specs = [model.spec for model in models]
     chunker = chunker_for(models, max_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
-    corpus = Corpus.create(store, name, chunker=chunker.spec, models=[model.spec for model in models])
-    by_key = {model.spec.key: model for model in models}
-    return OpenedCorpus(corpus=corpus, chunker=chunker, models=by_key, guards=())
+    _check_combinations(CorpusManifest(corpus=name, chunker=chunker.spec, models=tuple(specs)), combine)
+    corpus = Corpus.create(store, name, chunker=chunker.spec, models=specs)
+    return OpenedCorpus(corpus=corpus, chunker=chunker, models=given, guards=())
 
 
-def _reopen(corpus: Corpus, models: Sequence[EmbeddingModel]) -> OpenedCorpus:
+def _reopen(
+    corpus: Corpus, given: Mapping[str, EmbeddingModel], combine: Sequence[Sequence[str]]
+) -> OpenedCorpus:
     manifest = corpus.manifest
-    known = {model.spec.key: model for model in models if model.spec.key in manifest.keys}
-    added = {model.spec.key: model for model in models if model.spec.key not in manifest.keys}
+    known = {key: model for key, model in given.items() if key in manifest.keys}
+    added = {key: model for key, model in given.items() if key not in manifest.keys}
+    new_specs = [model.spec for model in added.values()]
+    _check_combinations(replace(manifest, models=(*manifest.models, *new_specs)), combine)
     stored = stored_models(corpus, manifest.keys, given=known)
     counted = manifest.chunker.tokenizers
     chunker = Chunker(
@@ -107,17 +121,36 @@ def _reopen(corpus: Corpus, models: Sequence[EmbeddingModel]) -> OpenedCorpus:
             if model.tokenizer is not None and model.tokenizer.fingerprint in counted
         ],
     )
-    new_guards = _guards(added.values(), counted)
+    new_guards = _guards(added.values(), manifest.chunker)
     for chunks in corpus.chunks() if new_guards else ():
         for guard in new_guards:
             guard.check(chunks)
-    corpus.add_models([model.spec for model in added.values()])
-    guards = [*_guards(stored.values(), counted), *new_guards]
+    corpus.add_models(new_specs)
+    guards = [*_guards(stored.values(), manifest.chunker), *new_guards]
     return OpenedCorpus(corpus=corpus, chunker=chunker, models={**stored, **added}, guards=guards)
 
 
-def _guards(models: Iterable[EmbeddingModel], counted: Sequence[str]) -> list[LengthGuard]:
-    guards = (LengthGuard.of(model, counted=counted) for model in models)
+def _by_key(models: Sequence[EmbeddingModel]) -> dict[str, EmbeddingModel]:
+    by_key: dict[str, EmbeddingModel] = {}
+    for model in models:
+        other = by_key.setdefault(model.spec.key, model)
+        if other is not model:
+            raise ModelMismatchError(
+                f"models: expected one of each name, got {other.spec.name} ({other.spec.source}) and "
+                f"{model.spec.name} ({model.spec.source}), which would both be stored as "
+                f"{model.spec.key!r}. Leave one out."
+            )
+    return by_key
+
+
+def _check_combinations(manifest: CorpusManifest, combine: Sequence[Sequence[str]]) -> None:
+    for names in combine:
+        if len(manifest.ordered(names)) == 1:
+            raise InputError(f"combination: expected two models or more, got {names[0]!r} alone.")
+
+
+def _guards(models: Iterable[EmbeddingModel], chunker: ChunkerSpec) -> list[LengthGuard]:
+    guards = (LengthGuard.of(model, chunker) for model in models)
     return [guard for guard in guards if guard is not None]
 
 

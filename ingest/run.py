@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest.collection import CollectionWriter, Counts
-from ingest.documents import FailedDocument
+from ingest.documents import FailedDocument, documents_from
 from ingest.opening import OpenedCorpus, open_for_writing
 from ingest.vectors import Embedder
 from retriever.errors import SourceError
@@ -42,7 +42,7 @@ class IngestSummary:
     new, changed, unchanged
         Documents of the source, by what was found of them in the store.
     failed
-        Documents that were not stored, with the reason.
+        Documents that were not stored, or not with the vectors of every model, with the reason.
     elsewhere
         Documents of the corpus that the source does not have; they stay as they are.
     written_chunks, written_tokens
@@ -89,7 +89,8 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     Parameters
     ----------
     source
-        Documents, read lazily.
+        Documents, read lazily. One that violates what `ingest.documents.Source` promises (an id that
+        comes twice, no text) is counted as failed.
     store, name
         Where the corpus lies; it is created if it is not there.
     models
@@ -105,6 +106,8 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     ------
     SourceError
         If the source has no document at all.
+    InputError
+        If a new corpus gets no model, or a combination is not of at least two models of the corpus.
     ModelMismatchError
         If a model, prompt or the chunking differs from what the corpus was made with.
     ModelTooShortError
@@ -112,7 +115,12 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     """
     documents = _nonempty(source, name)
     with open_for_writing(
-        store, name, models, chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens
+        store,
+        name,
+        models,
+        combine=combine,
+        chunk_tokens=chunk_tokens,
+        overlap_tokens=overlap_tokens,
     ) as opened:
         for keys in combine:
             opened.corpus.add_combination(keys)
@@ -129,7 +137,7 @@ def _run(
     embedder = Embedder(opened.models)
     writer = CollectionWriter(corpus, opened.chunker, embedder, guards=opened.guards)
     seen: set[str] = set()
-    for group in _groups(documents, writer.counts):
+    for group in _groups(documents_from(_readable(documents, writer.counts)), writer.counts):
         seen.update(document.doc_id for document in group)
         writer.write(group)
         on_progress(writer.counts)
@@ -175,14 +183,20 @@ def _nonempty(source: Iterable[Document | FailedDocument], name: str) -> Iterato
     return whole()
 
 
-def _groups(items: Iterable[Document | FailedDocument], counts: Counts) -> Iterator[list[Document]]:
-    """Yield documents in groups; what the source could not read goes to `counts`."""
-    group: list[Document] = []
+def _readable(items: Iterable[Document | FailedDocument], counts: Counts) -> Iterator[Document]:
+    """Yield the documents; the others go to `counts`."""
     for item in items:
         if isinstance(item, FailedDocument):
             counts.failed.append(item)
-            continue
-        group.append(item)
+        else:
+            yield item
+
+
+def _groups(items: Iterable[Document | FailedDocument], counts: Counts) -> Iterator[list[Document]]:
+    """Yield documents in groups; the others go to `counts`."""
+    group: list[Document] = []
+    for document in _readable(items, counts):
+        group.append(document)
         if len(group) == _DOCUMENTS_AT_A_TIME:
             yield group
             group = []

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from retriever.errors import EmbeddingError, TandemError
+from retriever.models import CheckedModel
 from retriever.models.protocol import EmbeddingModel, FloatArray
 
 
 class Embedder:
     """Embeds texts with several models and keeps the time each of them took.
+
+    This is the border at which models are held to what they promise: whatever goes wrong in one is
+    an `EmbeddingError` that names it, so that a single bad text costs one document and not the run.
 
     Attributes
     ----------
@@ -22,7 +27,7 @@ class Embedder:
     """
 
     def __init__(self, models: Mapping[str, EmbeddingModel]) -> None:
-        self.models = models
+        self._models = {key: CheckedModel(model) for key, model in models.items()}
         self.seconds = dict.fromkeys(models, 0.0)
         self.texts = dict.fromkeys(models, 0)
 
@@ -44,7 +49,7 @@ class Embedder:
         Raises
         ------
         EmbeddingError
-            If a model fails, or returns what cannot be used.
+            If a model fails in any way, or returns what cannot be used.
         """
         distinct = list(dict.fromkeys(texts))
         position = {text: i for i, text in enumerate(distinct)}
@@ -53,7 +58,19 @@ class Embedder:
 
     def _run(self, key: str, texts: Sequence[str]) -> FloatArray:
         start = time.perf_counter()
-        vectors = self.models[key].embed_chunks(texts)
+        vectors = self._checked(key, texts)
         self.seconds[key] += time.perf_counter() - start
         self.texts[key] += len(texts)
         return vectors
+
+    def _checked(self, key: str, texts: Sequence[str]) -> FloatArray:
+        model = self._models[key]
+        try:
+            return model.embed_chunks(texts)
+        except TandemError:
+            raise
+        except Exception as error:
+            raise EmbeddingError(
+                f"model {model.spec.name!r}: expected vectors of {len(texts)} texts, it failed with "
+                f"{type(error).__name__}: {error}. Leave the text out, or use another model."
+            ) from error

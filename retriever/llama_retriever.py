@@ -113,20 +113,19 @@ class TandemRetriever(BaseRetriever):
         """
         opened = Corpus.open(open_store(store, url=url, api_key=api_key), corpus)
         try:
-            searcher = Searcher(opened, current_deployment(opened), models=models)
+            return cls(
+                Searcher(opened, current_deployment(opened), models=models),
+                similarity_top_k=similarity_top_k,
+                filters=filters,
+                node_ids=node_ids,
+                doc_ids=doc_ids,
+                callback_manager=callback_manager,
+                object_map=object_map,
+                verbose=verbose,
+            )
         except BaseException:
             opened.close()
             raise
-        return cls(
-            searcher,
-            similarity_top_k=similarity_top_k,
-            filters=filters,
-            node_ids=node_ids,
-            doc_ids=doc_ids,
-            callback_manager=callback_manager,
-            object_map=object_map,
-            verbose=verbose,
-        )
 
     @property
     def deployment(self) -> Deployment:

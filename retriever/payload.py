@@ -91,7 +91,7 @@ def to_node(payload: Mapping[str, Any]) -> BaseNode:
 
     try:
         return metadata_dict_to_node(dict(payload))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise StoreCorruptError(
             f"payload: expected the fields of a LlamaIndex node, got {sorted(payload)}."
         ) from error

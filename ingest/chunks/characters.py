@@ -1,7 +1,7 @@
 """What single characters mean for cutting text: one number of flags each, read for a whole text at once.
 
-These are simple classes, not the full Unicode algorithms for graphemes (UAX 29) and lines (UAX 14): they
-hold no dictionary, so that the same text is cut alike with every version of every library.
+These are simple classes, not the full Unicode algorithms for graphemes (UAX 29) and lines (UAX 14): there is
+no dictionary and no library in them whose next release would cut stored text anew.
 """
 
 from __future__ import annotations

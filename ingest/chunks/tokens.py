@@ -43,10 +43,14 @@ class TokenMap:
         return int(self.ends[index]) if index >= 0 else 0
 
     def share(self, start: int, end: int, share: float) -> int:
-        """Return up to where a piece has such a share of the tokens from `start` to `end`, but not all."""
+        """Return up to where a piece has such a share of the tokens from `start` to `end`, but not all.
+
+        Where that is less than one token, it is the share of the characters.
+        """
         first = int(np.searchsorted(self.ends, start, "right"))
         tokens = int(np.searchsorted(self.starts, end)) - first
-        return self._start_of(first + max(min(int(tokens * share), tokens - 1), 0))
+        kept = min(int(tokens * share), tokens - 1)
+        return self._start_of(first + kept) if kept > 0 else start + int((end - start) * share)
 
     def _start_of(self, index: int) -> int:
         return int(self.starts[index]) if index < self.starts.size else self.length

@@ -59,7 +59,7 @@ def load_model(source: str) -> EmbeddingModel:
 def _resolve(source: str) -> str:
     """Return the source that names the same model from everywhere: a folder by its absolute path."""
     path = Path(source).expanduser()
-    if source not in PACKAGED and path.is_dir():
+    if source and source not in PACKAGED and path.is_dir():  # the path of no characters is this folder
         return str(path.absolute())
     return source
 
@@ -67,7 +67,7 @@ def _resolve(source: str) -> str:
 def _load(source: str) -> EmbeddingModel:
     if source in PACKAGED:
         return load_packaged(source)
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         return _load_folder(Path(source))
     _check_hub_name(source)
     from retriever.models.sentence_transformer import SentenceTransformerModel
@@ -93,9 +93,11 @@ def _check_hub_name(source: str) -> None:
             f"model {source!r}: expected a model that can be loaded by name, got a LlamaIndex embedding, "
             "which only the application has. Give its LlamaEmbeddingModel object instead."
         )
-    if source.startswith((".", "/", "~")) or source.count(os.sep) > 1 or Path(source).exists():
+    if source.startswith((".", "/", "~")) or source.count(os.sep) > 1 or Path(source).is_file():
         got = "a file" if Path(source).expanduser().exists() else "no such folder"
-        raise ModelNotFoundError(f"model {source!r}: expected a folder with a model, got {got}")
+        raise ModelNotFoundError(
+            f"model {source!r}: expected a folder with a model, got {got} (seen from {Path.cwd()})"
+        )
     if "/" not in source:
         raise ModelNotFoundError(
             f"model {source!r}: expected one of {', '.join(sorted(PACKAGED))}, a folder, or a hub name "

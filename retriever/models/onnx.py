@@ -37,8 +37,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-_TOKEN_VECTORS = ("last_hidden_state", "token_embeddings")
-_POOLED = "sentence_embedding"
+_OUTPUTS = ("sentence_embedding", "last_hidden_state", "token_embeddings")  # the pooled one first
 _POOLINGS = ("cls", "mean", "static")
 _TOKENS_PER_BATCH = 2048  # rows times the longest of them: bounds memory, and padding goes with the sort
 _SAYS_NOTHING = 1_000_000_000  # the model_max_length of tokenizers that know none
@@ -144,9 +143,7 @@ class _Session:
         self._inputs = [node.name for node in self._runtime.get_inputs()]
         self._pad_id = card.pad_id
         self._check_inputs(graph)
-        names = [node.name for node in self._runtime.get_outputs()]
-        wanted = (_POOLED, *_TOKEN_VECTORS)
-        self._output: str = next((name for name in wanted if name in names), names[0])
+        self._output = _output_name(graph, [node.name for node in self._runtime.get_outputs()])
         output = self._output_of([[self._pad_id]])
         self.dimensions: int = output.shape[-1]
         self.pooling = self._check_pooling(graph, card.pooling, axes=output.ndim)
@@ -194,10 +191,24 @@ class _Session:
 def _open(graph: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    # Threads that wait sleep: two models and a store share the cores, and spinning ones slow all of them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # each kind of damage has its own exception
         raise ModelError(f"{graph}: expected an ONNX graph, got {error}. Copy the model again.") from error
+
+
+def _output_name(graph: Path, names: list[str]) -> str:
+    known = [name for name in _OUTPUTS if name in names]
+    if known:
+        return known[0]
+    if len(names) == 1:
+        return names[0]
+    raise ModelError(
+        f"{graph}: expected one output, or one of {', '.join(_OUTPUTS)}, got {', '.join(names)}. "
+        "Export the model for feature extraction."
+    )
 
 
 def _mask(tokens: list[list[int]]) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ show their values.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def sample_points(count: int = POINTS) -> list[Point]:
                 "half": i / 2,
                 "text": f"Number {i} of the row",
                 "tags": ["even" if i % 2 == 0 else "odd", f"t{i % 3}"],
+                "big": 2**60 + i,
                 "flag": i % 5 == 0,
                 **({"rare": "yes"} if i == 7 else {}),
                 "tandem": {"index": i, "nested": {"deep": [1, "ä"]}},
@@ -75,11 +77,12 @@ class VectorStoreContract:
     """One behaviour for every engine. A subclass provides the fixture `store`, empty."""
 
     @pytest.fixture
-    def collection(self, store: VectorStore) -> Collection:
-        """A collection with one named vector and the sample points."""
+    def collection(self, store: VectorStore) -> Iterator[Collection]:
+        """Return a collection with one named vector and the sample points."""
         collection = store.create("c", vectors={"a": SIZE}, record=RECORD)
         collection.upsert(sample_points())
-        return collection
+        yield collection
+        collection.close()
 
     def test_an_empty_store_has_no_names(self, store: VectorStore) -> None:
         assert store.names() == []
@@ -130,6 +133,14 @@ class VectorStoreContract:
         reopened = store.open("c")
         assert reopened.count() == POINTS
         reopened.close()
+
+    def test_closing_twice_leaves_another_opener_alone(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        other = store.open("c")
+        other.close()
+        other.close()
+        assert collection.count() == POINTS
 
     def test_search_equals_brute_force(self, collection: Collection) -> None:
         points = sample_points()
@@ -191,7 +202,10 @@ class VectorStoreContract:
             (of_documents(["d1", "d3", "none"]), lambda p: p["doc_id"] in {"d1", "d3"}),
             (of_documents([]), lambda _: False),
             (equals("n", 5), lambda p: p["n"] == 5),
+            (equals("n", 5.0), lambda p: p["n"] == 5),
             (equals("half", 2.5), lambda p: p["half"] == 2.5),
+            (equals("half", 2), lambda p: p["half"] == 2),
+            (equals("big", 2**60 + 1), lambda p: p["big"] == 2**60 + 1),
             (equals("flag", value=True), lambda p: p["flag"]),
             (Between(key="n", gte=3, lt=9), lambda p: 3 <= p["n"] < 9),
             (Between(key="half", gt=3.0, lte=9.5), lambda p: 3.0 < p["half"] <= 9.5),

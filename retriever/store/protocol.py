@@ -130,7 +130,7 @@ class Collection(PointReader, PointWriter, Layout, Protocol):
     """One corpus in a store."""
 
     def close(self) -> None:
-        """Release it; it must not be used afterwards."""
+        """Release it; it must not be used afterwards. Closing it again changes nothing."""
         ...
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from qdrant_client import QdrantClient
 
+from retriever.store.contract import VectorStoreContract
 from retriever.store.embedded import EmbeddedStore
 from retriever.store.protocol import VectorStore
-from retriever.store.contract import VectorStoreContract
+from retriever.store.server import ServerStore
 
 SERVER_URL = os.environ.get("TANDEM_TEST_QDRANT_URL")
 
@@ -24,10 +26,6 @@ class TestEmbedded(VectorStoreContract):
 class TestServerInMemory(VectorStoreContract):
     @pytest.fixture
     def store(self) -> VectorStore:
-        from qdrant_client import QdrantClient
-
-        from retriever.store.server import ServerStore
-
         return ServerStore(QdrantClient(":memory:"), location=":memory:")
 
 
@@ -35,13 +33,9 @@ class TestServerInMemory(VectorStoreContract):
 class TestServer(VectorStoreContract):
     @pytest.fixture
     def store(self) -> Iterator[VectorStore]:
-        from retriever.store.server import ServerStore
-
         assert SERVER_URL is not None
         store = ServerStore.connect(SERVER_URL, api_key=os.environ.get("QDRANT_API_KEY"))
-        taken = [name for name in ("c",) if name in store.names()]
-        assert not taken, f"the test server already has a corpus named {taken}"
+        assert store.names() == [], "the contract wants a server without corpora"
         yield store
-        for name in store.names():
-            if name == "c":
-                store.drop(name)
+        if "c" in store.names():
+            store.drop("c")

@@ -58,6 +58,7 @@ class MisleadingTokenizer(RegexTokenizer):
         self._inside = re.compile(inside)
 
     def spans(self, text: str) -> Spans:
+        self.characters += len(text)
         spans = [match.span() for match in self._inside.finditer(text)]
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
@@ -139,14 +140,14 @@ def check(text: str, chunks: Sequence[Chunk], tokenizers: Sequence[Tokenizer], m
 
 class TestProperties:
     @given(text=st.one_of(PROSE, ANY_TEXT), sizes=SIZES, tokenizers=TOKENIZERS)
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_every_chunk_fits_every_tokenizer_and_all_text_is_covered(
         self, text: str, sizes: tuple[int, int], tokenizers: list[Tokenizer]
     ) -> None:
         check(text, cut(text, sizes[0], *tokenizers, overlap_tokens=sizes[1]), tokenizers, sizes[0])
 
     @given(text=st.one_of(PROSE, ANY_TEXT), max_tokens=st.integers(3, 40), tokenizers=TOKENIZERS)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_without_overlap_chunks_do_not_overlap(
         self, text: str, max_tokens: int, tokenizers: list[Tokenizer]
     ) -> None:
@@ -154,7 +155,7 @@ class TestProperties:
         assert "".join(joined.split()) == "".join(text.split())
 
     @given(text=PROSE, sizes=SIZES, tokenizers=TOKENIZERS)
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_a_word_is_cut_only_if_it_does_not_fit(
         self, text: str, sizes: tuple[int, int], tokenizers: list[Tokenizer]
     ) -> None:
@@ -169,14 +170,14 @@ class TestProperties:
                 assert max(tokenizer.count([word.group()])[0] for tokenizer in tokenizers) > max_tokens
 
     @given(text=ANY_TEXT, max_tokens=st.integers(20, 40))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_a_cut_without_space_is_beside_a_script_that_has_none(self, text: str, max_tokens: int) -> None:
         for chunk in cut(text, max_tokens, WORDS, CHARACTERS):
             edge = chunk.end_char
             around = text[max(edge - 1, 0) : edge + 1]
             if len(around) < 2 or around[1].isspace() or long_run(text, edge, max_tokens):
                 continue
-            names = [unicodedata.name(character, "") for character in around]
+            names = [unicodedata.name(character, "CJK newer than this Python") for character in around]
             assert any(name.startswith(UNSPACED_SCRIPTS) or "FULLWIDTH" in name for name in names), names
             assert not unicodedata.category(around[1]).startswith("M")
 
@@ -187,7 +188,7 @@ class TestProperties:
         assert first == second
 
     @given(text=PROSE, sizes=SIZES)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_overlap_begins_with_a_word_and_is_no_longer_than_asked(
         self, text: str, sizes: tuple[int, int]
     ) -> None:
@@ -266,6 +267,15 @@ class TestBorders:
         chunks = cut("a b c d " + "e" * 16, 6, tokenizer, overlap_tokens=3)
         assert texts(chunks) == ["a b c d", "c d " + "e" * 16]
 
+    def test_overlap_passes_the_border_behind_which_its_predecessor_ended(self) -> None:
+        assert texts(cut("x y a b\n\nc d e", 4, overlap_tokens=2)) == ["x y a b", "a b\n\nc d", "c d e"]
+
+    def test_overlap_never_repeats_a_whole_chunk(self) -> None:
+        assert texts(cut("a b\n\nc d e f", 4, overlap_tokens=2)) == ["a b", "b\n\nc d e", "d e f"]
+
+    def test_a_bracket_alone_ends_no_sentence(self) -> None:
+        assert texts(cut(") A b.", 2)) == [") A", "b."]
+
 
 class TestTokenizers:
     def test_the_one_with_most_tokens_decides_for_each_chunk(self) -> None:
@@ -278,18 +288,32 @@ class TestTokenizers:
     def test_special_tokens_count(self) -> None:
         assert texts(cut("a b c d", 4, RegexTokenizer(r"\S+", specials=2))) == ["a b", "c d"]
 
-    def test_an_estimate_that_is_too_low_is_made_good(self) -> None:
+    @pytest.mark.parametrize("overlap_tokens", [0, 5])
+    def test_an_estimate_that_is_too_low_is_made_good(self, overlap_tokens: int) -> None:
         text = "abcdef " * 50
-        chunks = cut(text, 10, UNDERSTATED)
+        chunks = cut(text, 10, UNDERSTATED, overlap_tokens=overlap_tokens)
         check(text, chunks, [UNDERSTATED], 10)
-        assert min(chunk.token_count for chunk in chunks[:-1]) >= 5
+        assert set(texts(chunks)) == {"abcdef abcdef"}
 
-    def test_each_text_is_read_about_twice(self) -> None:
-        tokenizer = RegexTokenizer(r"\w{1,4}|[^\w\s]")
-        text = "Some words of a long, long line. " * 100_000
+    def test_making_it_good_does_not_cut_a_word_that_fits(self) -> None:
+        # alone the words have 7 and 10 tokens; a chunk has room for 8 besides the special ones
+        chunks = cut("abcdefghijklmn abcdefghijklmnopqrst", 10, UNDERSTATED)
+        assert texts(chunks) == ["abcdefghijklmn", "abcdefghijklmnop", "qrst"]
+
+    @pytest.mark.parametrize(
+        "tokenizer",
+        [
+            RegexTokenizer(r"\w{1,4}|[^\w\s]"),
+            RegexTokenizer(r"\s?\w{1,4}|[^\w\s]"),  # a token begins with the space before its word
+            MisleadingTokenizer(inside=r"\w{1,4}", alone=r"^(?=\S)|\w{1,4}"),  # one more for each text
+        ],
+        ids=["exact", "leading-space", "one-more"],
+    )
+    def test_each_text_is_read_about_twice(self, tokenizer: RegexTokenizer) -> None:
+        text = "Some words of a long long line " * 15_000
         chunks = cut(text, 256, tokenizer)
         assert tokenizer.characters < 2.1 * len(text)
-        assert np.mean([chunk.token_count for chunk in chunks]) > 200
+        assert np.mean([chunk.token_count for chunk in chunks]) > 250
 
     @pytest.mark.parametrize("overlap_tokens", [0, 3])
     def test_where_a_long_text_is_divided_for_work_changes_nothing(
@@ -331,8 +355,9 @@ class TestLongWords:
         ],
     )
     def test_graphemes_stay_whole(self, grapheme: str) -> None:
-        for chunk in cut("x" + grapheme * 50, 8, CHARACTERS):
-            assert chunk.text.removeprefix("x").replace(grapheme, "") == ""
+        for max_tokens in (8, 9, 10, 11):
+            for chunk in cut("x" + grapheme * 50, max_tokens, CHARACTERS):
+                assert chunk.text.removeprefix("x").replace(grapheme, "") == ""
 
     def test_a_grapheme_that_is_too_long_is_cut_all_the_same(self) -> None:
         text = "e" + "\u0301" * 100
@@ -468,6 +493,9 @@ class TestChunkerFor:
         chunker_for([Model(PIECES, 258, prompt)])
         with pytest.raises(ModelTooShortError, match=r"258 tokens .* 2 of its prompt.*--chunk-tokens 255"):
             chunker_for([Model(PIECES, 257, prompt)])
+
+    def test_its_prompt_is_measured_by_its_own_tokenizer(self) -> None:
+        chunker_for([Model(WORDS, 257, "text: "), Model(PIECES)])  # one word, of two pieces
 
     def test_the_prompt_of_a_model_without_tokenizer_is_measured_by_the_others(self) -> None:
         with pytest.raises(ModelTooShortError, match="--chunk-tokens 255"):

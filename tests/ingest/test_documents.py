@@ -118,13 +118,13 @@ class TestFolder:
 
     def test_links_neither_loop_nor_replace_what_they_point_to(self, tmp_path: Path) -> None:
         inside, outside = tmp_path / "inside", tmp_path / "outside"
-        for folder in (inside / "docs", outside):
+        for folder in (inside / "docs", inside / "a", outside):
             folder.mkdir(parents=True)
             (folder / "a.txt").write_text("Some text")
         (inside / "docs" / "loop").symlink_to(inside)
-        (inside / "a-link").symlink_to(inside / "docs")
+        (inside / "a" / "link").symlink_to(inside / "docs")
         (inside / "b-link").symlink_to(outside)
-        assert list(read(inside)[0]) == ["docs/a.txt", "b-link/a.txt"]
+        assert list(read(inside)[0]) == ["a/a.txt", "docs/a.txt", "b-link/a.txt"]
 
     def test_a_broken_link_fails_alone(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").symlink_to(tmp_path / "nowhere.txt")
@@ -289,7 +289,7 @@ class TestHtml:
             "Käse & Brot\n\n"
             "One paragraph in two lines.\nAnd a third.\n\n"
             "first\nsecond\n\n"
-            "name\tsize\n\t12\n\n\n"
+            "name\tsize\n\t12\tkg\n\n\n"
             "for x in y:\n    pass\n\n\n"
             "The end."
         )

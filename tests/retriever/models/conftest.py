@@ -23,6 +23,9 @@ def shared_models() -> Path:
 
 @pytest.fixture(scope="session")
 def minilm() -> EmbeddingModel:
+    import torch
+
+    torch.set_num_threads(1)  # texts are short: on a busy machine threads wait for each other
     return load_model("minilm")
 
 

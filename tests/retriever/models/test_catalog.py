@@ -61,12 +61,13 @@ def test_a_file_is_no_model(tmp_path: Path) -> None:
         load_model(str(path))
 
 
-def test_a_word_that_names_nothing_lists_what_there_is() -> None:
-    """A misspelt short name is not looked up on the hub."""
+@pytest.mark.parametrize("source", ["minillm", ""])
+def test_a_word_that_names_nothing_lists_what_there_is(source: str) -> None:
+    """A misspelt short name is not looked up on the hub, and no name is not this folder."""
     with pytest.raises(
-        ModelNotFoundError, match=r"'minillm': expected one of minilm, wordllama, a folder, or a hub"
+        ModelNotFoundError, match="expected one of minilm, wordllama, a folder, or a hub name"
     ):
-        load_model("minillm")
+        load_model(source)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,345 @@
+"""The embedded engine under real faults: other processes, kills, half-made folders, broken files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retriever.errors import (
+    CorpusExistsError,
+    CorpusNotFoundError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+)
+from retriever.store.embedded import EmbeddedStore
+from retriever.store.protocol import Point
+
+RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
+SIZES = {"a": 2}
+
+HOLD = """
+import sys
+from retriever.store.embedded import EmbeddedStore
+collection = EmbeddedStore(sys.argv[1]).open("c")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+WRITE = """
+import sys, uuid
+import numpy as np
+from retriever.store.embedded import EmbeddedStore
+from retriever.store.protocol import Point
+collection = EmbeddedStore(sys.argv[1]).open("c")
+for i in range(10**9):
+    ids = [str(uuid.UUID(int=10 * i + j)) for j in range(10)]
+    vectors = {"a": np.ones(2, np.float32)}
+    collection.upsert([Point(point_id=id, payload={"n": i}, vectors=vectors) for id in ids])
+    print(i, flush=True)
+"""
+
+CREATE = """
+import os, signal, sys
+from retriever.store import embedded
+class Killed(dict):
+    def items(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+record = {"manifest": Killed(corpus="c"), "deployments": []}
+embedded.EmbeddedStore(sys.argv[1]).create("c", vectors={"a": 2}, record=record)
+"""
+
+
+def python(code: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def points(count: int) -> list[Point]:
+    return [
+        Point(point_id=str(uuid.UUID(int=i)), payload={"n": i}, vectors={"a": np.ones(2, np.float32)})
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EmbeddedStore:
+    return EmbeddedStore(tmp_path / "store")
+
+
+def make(store: EmbeddedStore, name: str = "c", *, count: int = 3) -> Path:
+    """Create a corpus with some points, close it and return its folder."""
+    collection = store.create(name, vectors=SIZES, record=RECORD)
+    collection.upsert(points(count))
+    collection.close()
+    return Path(store.location) / name
+
+
+def test_a_second_process_is_refused_and_told_what_to_do(store: EmbeddedStore, tmp_path: Path) -> None:
+    make(store)
+    with python(HOLD, tmp_path / "store") as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "open\n"
+        for refused in (store.open, store.drop):
+            with pytest.raises(StoreLockedError, match=r"the only process.*Stop that process, or .*server"):
+                refused("c")
+        with pytest.raises(CorpusExistsError):
+            store.create("c", vectors=SIZES, record=RECORD)
+        assert store.names() == ["c"]  # which needs no lock
+        holder.stdin.close()
+    with_it_gone = store.open("c")
+    assert with_it_gone.count() == 3
+    with_it_gone.close()
+
+
+def test_openers_in_one_process_share_what_they_write(store: EmbeddedStore) -> None:
+    make(store)
+    one, other = store.open("c"), EmbeddedStore(store.location).open("c")
+    one.upsert(points(5))
+    assert other.count() == 5
+    one.close()
+    one.close()
+    assert other.count() == 5
+    other.close()
+    with pytest.raises(StoreError, match="embedded engine failed"):
+        other.count()
+
+
+def test_an_open_corpus_is_not_dropped_under_its_opener(store: EmbeddedStore) -> None:
+    make(store)
+    collection = store.open("c")
+    with pytest.raises(StoreLockedError, match="this process has it open"):
+        store.drop("c")
+    assert collection.count() == 3
+    collection.close()
+    store.drop("c")
+    assert store.names() == []
+    assert not (Path(store.location) / "c").exists()
+
+
+def test_threads_read_and_write_at_the_same_time(store: EmbeddedStore) -> None:
+    collection = store.create("c", vectors=SIZES, record=RECORD)
+    every = points(400)
+    done = threading.Event()
+
+    def write(part: int) -> None:
+        for start in range(0, 100, 10):
+            collection.upsert(every[100 * part + start : 100 * part + start + 10])
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set() or rounds == 0:
+            hits = collection.search(np.ones((1, 2), np.float32), vector="a", k=500)[0]
+            assert all(hit.point.payload["n"] == uuid.UUID(hit.point.point_id).int for hit in hits)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for writer in [pool.submit(write, part) for part in range(4)]:
+            writer.result()
+        done.set()
+        assert all(reader.result() for reader in readers)
+    assert collection.count() == 400
+    collection.close()
+
+
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(store: EmbeddedStore, tmp_path: Path) -> None:
+    make(store, count=0)
+    with python(WRITE, tmp_path / "store") as writer:
+        assert writer.stdout is not None
+        for _ in range(20):
+            writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = 20 + sum(line.endswith("\n") for line in writer.stdout)
+    collection = store.open("c")
+    stored = {uuid.UUID(point.point_id).int for batch in collection.scroll() for point in batch}
+    assert stored >= set(range(10 * acknowledged))
+    assert len(stored) <= 10 * (acknowledged + 1)  # and no more than the one write that was under way
+    collection.close()
+
+
+def test_a_creation_that_was_killed_is_invisible_and_can_be_repeated(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
+    with python(CREATE, tmp_path / "store") as creator:
+        assert creator.wait() == -signal.SIGKILL
+    assert (tmp_path / "store" / "c" / "shard").is_dir()
+    assert store.names() == []
+    with pytest.raises(CorpusNotFoundError, match="found no corpus"):
+        store.open("c")
+    assert make(store).name in store.names()
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty shard", "a broken shard", "a draft of the record"])
+def test_whatever_a_creation_left_behind_it_can_be_repeated(store: EmbeddedStore, left: str) -> None:
+    folder = make(store, "donor")
+    broken = Path(store.location) / "c"
+    broken.mkdir()
+    if left == "an empty shard":
+        (broken / "shard").mkdir()
+    if left in {"a broken shard", "a draft of the record"}:
+        shutil.copytree(folder / "shard", broken / "shard")
+        (broken / "shard" / "edge_config.json").write_text("{")
+    if left == "a draft of the record":
+        (broken / "tandem.new").write_text('{"manifest": ')
+    assert store.names() == ["donor"]
+    collection = store.create("c", vectors={"a": 2, "b": 3}, record=RECORD)
+    assert collection.count() == 0
+    assert collection.read_record() == RECORD
+    collection.close()
+
+
+def test_a_creation_that_fails_leaves_nothing_open(store: EmbeddedStore) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        store.create("c", vectors=SIZES, record={"manifest": object()})
+    assert store.names() == []
+    make(store)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3", "null", '"text"', "\ufeff{}", "\x00"])
+def test_a_record_that_is_no_json_object_is_refused_by_its_path(store: EmbeddedStore, content: str) -> None:
+    folder = make(store)
+    (folder / "tandem.json").write_text(content, encoding="utf-8")
+    collection = store.open("c")
+    with pytest.raises(StoreCorruptError, match=r"c/tandem\.json: expected the JSON record"):
+        collection.read_record()
+    collection.close()
+    store.drop("c")
+
+
+def test_a_record_in_another_encoding_is_refused(store: EmbeddedStore) -> None:
+    folder = make(store)
+    (folder / "tandem.json").write_bytes('{"manifest": "ä"}'.encode("latin-1"))
+    collection = store.open("c")
+    with pytest.raises(StoreCorruptError, match=r"tandem\.json"):
+        collection.read_record()
+    collection.close()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "configuration broken"])
+def test_a_shard_that_cannot_be_opened_is_refused_and_can_be_dropped(
+    store: EmbeddedStore, damage: str
+) -> None:
+    shard = make(store) / "shard"
+    if damage == "configuration broken":
+        (shard / "edge_config.json").write_text("{")
+    else:
+        shutil.rmtree(shard)
+    if damage == "emptied":
+        shard.mkdir()
+    with pytest.raises(StoreCorruptError, match=r"c: the embedded engine failed.*restore the folder"):
+        store.open("c")
+    store.drop("c")
+    assert store.names() == []
+
+
+def test_the_record_is_replaced_by_a_rename_and_a_draft_left_behind_is_no_harm(store: EmbeddedStore) -> None:
+    folder = make(store)
+    (folder / "tandem.new").write_text('{"manifest": ')
+    collection = store.open("c")
+    assert collection.read_record() == RECORD
+    before = (folder / "tandem.json").stat().st_ino
+    collection.write_record({**RECORD, "deployments": [1]})
+    assert (folder / "tandem.json").stat().st_ino != before
+    assert not (folder / "tandem.new").exists()
+    assert json.loads((folder / "tandem.json").read_text())["deployments"] == [1]
+    collection.close()
+
+
+def test_readers_of_the_record_see_the_old_or_the_new_one(store: EmbeddedStore) -> None:
+    make(store)
+    collection = store.open("c")
+    done = threading.Event()
+    seen: set[int] = set()
+
+    def read() -> None:
+        while not done.is_set():
+            record = collection.read_record()
+            assert record["a"] == record["b"]
+            seen.add(record["a"])
+
+    collection.write_record({"a": -1, "b": -1})
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        for i in range(100):
+            collection.write_record({"a": i, "filler": "x" * 10_000, "b": i})
+        done.set()
+        reader.result()
+    assert len(seen) > 1
+    collection.close()
+
+
+def test_other_folders_and_files_around_are_no_corpora(store: EmbeddedStore) -> None:
+    folder = make(store)
+    around = Path(store.location)
+    for name in (".hidden", "two words", "copy (1)", "-dash"):
+        shutil.copytree(folder, around / name)
+    (around / "empty").mkdir()
+    (around / "notes.txt").write_text("x")
+    (around / "tandem.json").write_text("{}")
+    assert store.names() == ["c"]
+
+
+def test_a_store_that_is_not_there_has_no_corpora_and_is_not_made_by_looking(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "never" / "made")
+    assert store.names() == []
+    with pytest.raises(CorpusNotFoundError):
+        store.open("c")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="expected a folder that can be written"):
+        EmbeddedStore(tmp_path / "file").create("c", vectors=SIZES, record=RECORD)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="expected a folder that can be written"):
+            EmbeddedStore(tmp_path / "store").create("c", vectors=SIZES, record=RECORD)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_relative_path_and_a_link_are_one_store(
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store)
+    (tmp_path / "link").symlink_to("store")
+    monkeypatch.chdir(tmp_path)
+    opened = [EmbeddedStore(path).open("c") for path in ("store", "./link", tmp_path / "store")]
+    assert [collection.count() for collection in opened] == [3, 3, 3]
+    for collection in opened:
+        collection.close()
+
+
+def test_what_the_engine_refuses_is_a_store_error(store: EmbeddedStore) -> None:
+    make(store)
+    collection = store.open("c")
+    query = np.ones((1, 2), np.float32)
+    with pytest.raises(StoreError, match="zz"):
+        collection.search(query, vector="zz", k=1)
+    with pytest.raises(StoreError, match="expected dim: 2, got 3"):
+        collection.search(np.ones((1, 3), np.float32), vector="a", k=1)
+    with pytest.raises(StoreError, match="already exists with different parameters"):
+        collection.add_vector("a", 3)
+    with pytest.raises(StoreError, match="No point with id"):
+        collection.update_vectors([Point(point_id=str(uuid.UUID(int=99)), vectors={"a": query[0]})])
+    collection.close()
