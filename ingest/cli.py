@@ -112,7 +112,7 @@ def main() -> None:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[Any], None]]:
     """Show a run's progress on standard error; yields what `ingest.run.ingest` calls with its counts."""
-    if quiet:
+    if quiet or not console.notes.is_terminal:
         yield lambda _: None
         return
     columns = (

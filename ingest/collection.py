@@ -60,6 +60,10 @@ class _Version:
     def stored_ids(self) -> frozenset[str]:
         return frozenset() if self.stored is None else self.stored.chunk_ids
 
+    @property
+    def stale_ids(self) -> frozenset[str]:
+        return self.stored_ids - {chunk.chunk_id for chunk in self.chunks}
+
 
 class CollectionWriter:
     """Brings documents of a corpus up to date; `counts` tells what it did."""
@@ -149,8 +153,9 @@ class CollectionWriter:
             self._withdraw(version)
             self._fail(version.document.doc_id, str(error))
             return
+        self._corpus.delete_chunks(set().union(*(version.stale_ids for version in versions)))
         for version in versions:
-            self._finish(version)
+            self._count(version)
 
     def _withdraw(self, version: _Version) -> None:
         """Delete what is stored of a version that failed, also by a run that was cut short."""
@@ -204,9 +209,7 @@ class CollectionWriter:
             for key in keys
         }
 
-    def _finish(self, version: _Version) -> None:
-        written = {chunk.chunk_id for chunk in version.chunks}
-        self._corpus.delete_chunks(version.stored_ids - written)
+    def _count(self, version: _Version) -> None:
         if version.stored is None:
             self.counts.new += 1
         else:

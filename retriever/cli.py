@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from retriever.console import ApiKeyOption, CorpusOption, JsonOption, StoreOption, UrlOption, emit, names
 from retriever.errors import InputError
@@ -41,7 +42,9 @@ def deploy(
     emit(
         deployment.to_json(),
         as_json=json,
-        show=lambda console: console.print(f"Corpus {corpus!r} now serves {described(deployment)}."),
+        show=lambda console: console.print(
+            f"Corpus {corpus!r} now serves {described(deployment)}.", markup=False, soft_wrap=True
+        ),
     )
 
 
@@ -89,7 +92,9 @@ def status(
 
     def show(console: Console) -> None:
         if not found:
-            console.print(f"No corpus in {place.location}. Make one with `ingest run`.")
+            console.print(
+                f"No corpus in {place.location}. Make one with `ingest run`.", markup=False, soft_wrap=True
+            )
         for one in found:
             console.print(_status_table(one))
 
@@ -141,20 +146,25 @@ def _status_table(one: Any) -> Table:
     table = Table(title=f"corpus {manifest.corpus}", title_justify="left", show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    table.add_row("documents", f"{one.documents:,}")
-    table.add_row("chunks", f"{one.chunks:,} of at most {manifest.chunker.max_tokens} tokens")
+    rows = [
+        ("documents", f"{one.documents:,}"),
+        ("chunks", f"{one.chunks:,} of at most {manifest.chunker.max_tokens} tokens"),
+    ]
     for model in manifest.models:
         spread = manifest.spreads.get(model.key)
         measured = "" if spread is None else f", spread of cosines {spread:.3f}"
         lacking = one.missing[model.key]
-        table.add_row(
-            f"model {model.key}",
-            f"{model.name}, {model.dimensions} dimensions, {model.backend}{measured}"
-            + (f", missing for {lacking:,} chunks" if lacking else ""),
+        rows.append(
+            (
+                f"model {model.key}",
+                f"{model.name}, {model.dimensions} dimensions, {model.backend}{measured}"
+                + (f", missing for {lacking:,} chunks" if lacking else ""),
+            )
         )
     for keys in manifest.combinations:
         name = COMBINED.join(keys)
         lacking = one.missing[name]
-        table.add_row("combined", name + (f", missing for {lacking:,} chunks" if lacking else ""))
-    table.add_row("serves", served)
+        rows.append(("combined", name + (f", missing for {lacking:,} chunks" if lacking else "")))
+    for row in (*rows, ("serves", served)):
+        table.add_row(*map(Text, row))  # as they are: a name may look like rich's markup
     return table

@@ -151,8 +151,12 @@ def names(text: str, *, separator: str = ",") -> list[str]:
     return parts
 
 
+def _options(command: Any) -> set[str]:
+    return {parameter.name for parameter in command.params if parameter.param_type_name == "option"}
+
+
 def _options_below(command: Any) -> set[str]:
-    options = {parameter.name for parameter in command.params}
+    options = _options(command)
     for child in getattr(command, "commands", {}).values():
         options |= _options_below(child)
     return options
@@ -165,7 +169,7 @@ def _defaults(command: Any, table: Mapping[str, Any], above: Mapping[str, Any], 
     _check_known("keys", own, _options_below(command), file)
     _check_known("tables", tables, children, file)
     plain = {**above, **own}
-    options = {parameter.name for parameter in command.params}
+    options = _options(command)
     below = {name: _defaults(child, tables.get(name, {}), plain, file) for name, child in children.items()}
     return {**{key: value for key, value in plain.items() if key in options}, **below}
 

@@ -74,7 +74,7 @@ class Contents:
         return {**self.record, "manifest": {**self.record["manifest"], "spreads": None}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def contents() -> Callable[[VectorStore, str], Contents]:
     """Return what reads all that a store holds of a corpus."""
 

@@ -75,6 +75,10 @@ class FolderSource:
             else:
                 self._skipped[path.suffix.lower()] += 1
 
+    def __length_hint__(self) -> int:
+        """Return how many files there are to read."""
+        return sum(isinstance(path, Path) and path.suffix.lower() in READERS for path in _walk(self._root))
+
     def check(self) -> None:
         """Refuse a folder in which there is nothing to read.
 
@@ -116,6 +120,10 @@ class FileSource:
     def __iter__(self) -> Iterator[Document | FailedDocument]:
         """Read the file."""
         yield read_document(self._path, self._path.parent)
+
+    def __length_hint__(self) -> int:
+        """Return 1."""
+        return 1
 
 
 def read_document(path: Path, root: Path) -> Document | FailedDocument:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import length_hint
 
 from ingest.documents.source import FailedDocument, Source, check_text, check_unicode
 from retriever.errors import SourceError
@@ -25,6 +26,9 @@ class _GivenDocuments:
     @property
     def skipped(self) -> Mapping[str, int]:
         return {}
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._documents)
 
     def __iter__(self) -> Iterator[Document | FailedDocument]:
         first_places: dict[str, int] = {}

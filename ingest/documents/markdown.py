@@ -73,18 +73,27 @@ def _text(tokens: Sequence[Token]) -> str:
 
 def _write(plain: PlainText, token: Token) -> None:
     """Write one block token, or the gap it stands for."""
-    if token.type == "inline":
-        plain.write(_inline(token.children or ()))
-    elif token.type in {"fence", "code_block", "html_block"}:
-        plain.gap(PARAGRAPH)
-        plain.write(_block(token))
-        plain.gap(PARAGRAPH)
+    if token.type in {"inline", "fence", "code_block", "html_block"}:
+        _write_content(plain, token)
     elif token.tag == "li":
         _write_item_edge(plain, token)
     elif token.tag in _CELLS:
         plain.lead("") if token.nesting > 0 else plain.end_cell()
     else:
         plain.gap(_gap(token))
+
+
+def _write_content(plain: PlainText, token: Token) -> None:
+    if token.type == "inline":
+        gap, text = "", _inline(token.children or ())
+    elif token.type == "html_block":
+        gap, text = PARAGRAPH, html_content(token.content).text
+    else:
+        gap, text = PARAGRAPH, token.content.rstrip("\n")
+    if text:
+        plain.gap(gap)
+        plain.write(text)
+        plain.gap(gap)
 
 
 def _write_item_edge(plain: PlainText, token: Token) -> None:
@@ -99,12 +108,6 @@ def _gap(token: Token) -> str:
     if token.tag in {"tr", "thead", "tbody"} or token.hidden:  # hidden: the paragraph of a tight item
         return LINE
     return LINE if token.type in _LISTS and token.level > 0 else PARAGRAPH
-
-
-def _block(token: Token) -> str:
-    if token.type == "html_block":
-        return html_content(token.content).text
-    return token.content.rstrip("\n")
 
 
 def _inline(tokens: Sequence[Token]) -> str:

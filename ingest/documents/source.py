@@ -33,7 +33,8 @@ class Source(Protocol):
     """Yields documents, one at a time and in the same order each time.
 
     No two documents have the same id, each has text, and text and id can be written as UTF-8: whatever
-    violates this is a `FailedDocument`.
+    violates this is a `FailedDocument`. `operator.length_hint` tells about how many there are, 0 where
+    that is not known without reading them.
     """
 
     @property

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,10 @@ class TestMarkdown:
         text = "One<br>two <kbd>three</kbd> &amp; four.\n\n<div>\n<p>five</p>\n<script>no</script>\n</div>"
         assert self.content(tmp_path, text).text == "One\ntwo three & four.\n\nfive"
 
+    def test_html_without_text_leaves_no_empty_lines(self, tmp_path: Path) -> None:
+        text = "<div>\n\nOne.\n\n</div>\n\n<!-- a comment -->\n\nTwo."
+        assert self.content(tmp_path, text).text == "One.\n\nTwo."
+
     def test_loose_items_are_paragraphs(self, tmp_path: Path) -> None:
         assert (
             self.content(tmp_path, "- one\n\n  more\n\n- two\n\nafter").text == "one\n\nmore\n\ntwo\n\nafter"
@@ -474,3 +479,18 @@ def test_importing_is_light(module: str) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     heavy = {"torch", "sentence_transformers", "llama_index", "qdrant_client", "bs4", "markdown_it"}
     assert heavy.isdisjoint(loaded.stdout.split())
+
+
+def test_sources_know_about_how_many_documents_they_have(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "b.md", "sub/c.html", "d.png"):
+        (tmp_path / name).write_text("text", encoding="utf-8")
+    corpus = tmp_path / "x.jsonl"
+    corpus.write_text('{"_id": "1", "text": "a"}\n{"_id": "2", "text": "b"}\n', encoding="utf-8")
+    given = [Document(doc_id="1", text="a")]
+    assert length_hint(open_source(tmp_path)) == 3
+    assert length_hint(open_source(tmp_path / "a.txt")) == 1
+    assert length_hint(open_source(corpus)) == 2
+    assert length_hint(documents_from(given)) == 1
+    assert length_hint(documents_from(iter(given))) == 1
+    assert length_hint(documents_from(document for document in given)) == 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from retriever.errors import (
     StoreError,
     StoreLockedError,
 )
-from retriever.store.embedded import EmbeddedStore
+from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
 from retriever.store.protocol import Point
 
 RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
@@ -40,7 +41,7 @@ sys.stdin.read()
 WRITE = """
 import sys, uuid
 import numpy as np
-from retriever.store.embedded import EmbeddedStore
+from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
 from retriever.store.protocol import Point
 collection = EmbeddedStore(sys.argv[1]).open("c")
 for i in range(10**9):
@@ -186,17 +187,17 @@ def test_a_creation_that_was_killed_is_invisible_and_can_be_repeated(
 
 @pytest.mark.parametrize("left", ["nothing", "an empty shard", "a broken shard", "a draft of the record"])
 def test_whatever_a_creation_left_behind_it_can_be_repeated(store: EmbeddedStore, left: str) -> None:
-    folder = make(store, "donor")
-    broken = Path(store.location) / "c"
-    broken.mkdir()
-    if left == "an empty shard":
-        (broken / "shard").mkdir()
-    if left in {"a broken shard", "a draft of the record"}:
-        shutil.copytree(folder / "shard", broken / "shard")
-        (broken / "shard" / "edge_config.json").write_text("{")
-    if left == "a draft of the record":
-        (broken / "tandem.new").write_text('{"manifest": ')
-    assert store.names() == ["donor"]
+    folder = Path(store.location) / "c"
+    if left == "nothing":
+        folder.mkdir(parents=True)
+    elif left == "an empty shard":
+        (folder / "shard").mkdir(parents=True)
+    else:
+        make(store)
+        (folder / "tandem.json").rename(folder / "tandem.new")
+    if left == "a broken shard":
+        (folder / "shard" / "edge_config.json").write_text("{")
+    assert store.names() == []
     collection = store.create("c", vectors={"a": 2, "b": 3}, record=RECORD)
     assert collection.count() == 0
     assert collection.read_record() == RECORD
@@ -210,24 +211,31 @@ def test_a_creation_that_fails_leaves_nothing_open(store: EmbeddedStore) -> None
     make(store)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "3", "null", '"text"', "\ufeff{}", "\x00"])
-def test_a_record_that_is_no_json_object_is_refused_by_its_path(store: EmbeddedStore, content: str) -> None:
-    folder = make(store)
-    (folder / "tandem.json").write_text(content, encoding="utf-8")
-    collection = store.open("c")
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedCollection, Path]]:
+    """Return a collection and the file of its record, to be overwritten."""
+    store = EmbeddedStore(tmp_path_factory.mktemp("damaged"))
+    collection = store.create("c", vectors=SIZES, record=RECORD)
+    yield collection, Path(store.location) / "c" / "tandem.json"
+    collection.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"3", b"null", b'"text"', b"\xef\xbb\xbf{}", b"\x00", b'{"a": "\xe4"}']
+)
+def test_a_record_that_is_no_json_object_is_refused_by_its_path(
+    damaged: tuple[EmbeddedCollection, Path], content: bytes
+) -> None:
+    collection, path = damaged
+    path.write_bytes(content)
     with pytest.raises(StoreCorruptError, match=r"c/tandem\.json: expected the JSON record"):
         collection.read_record()
-    collection.close()
+
+
+def test_a_corpus_without_a_readable_record_can_be_dropped(store: EmbeddedStore) -> None:
+    (make(store) / "tandem.json").write_text("{")
     store.drop("c")
-
-
-def test_a_record_in_another_encoding_is_refused(store: EmbeddedStore) -> None:
-    folder = make(store)
-    (folder / "tandem.json").write_bytes('{"manifest": "ä"}'.encode("latin-1"))
-    collection = store.open("c")
-    with pytest.raises(StoreCorruptError, match=r"tandem\.json"):
-        collection.read_record()
-    collection.close()
+    assert store.names() == []
 
 
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "configuration broken"])
@@ -287,7 +295,8 @@ def test_other_folders_and_files_around_are_no_corpora(store: EmbeddedStore) -> 
     folder = make(store)
     around = Path(store.location)
     for name in (".hidden", "two words", "copy (1)", "-dash"):
-        shutil.copytree(folder, around / name)
+        (around / name).mkdir()
+        shutil.copy(folder / "tandem.json", around / name)
     (around / "empty").mkdir()
     (around / "notes.txt").write_text("x")
     (around / "tandem.json").write_text("{}")

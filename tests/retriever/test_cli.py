@@ -1,0 +1,219 @@
+"""deploy, query and status, run as in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retriever.corpus import Corpus
+from retriever.deployments import deploy
+from retriever.models import load_model
+from retriever.records import Chunk, ChunkerSpec
+from retriever.store.embedded import EmbeddedStore
+from retriever.testing import FakeModel
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_corpus: Callable[..., Corpus], alpha: FakeModel, beta: FakeModel) -> Path:
+    """Return a store with a corpus `guide` of alpha and beta."""
+    with make_corpus(EmbeddedStore(tmp_path / "store"), "guide", [alpha, beta]):
+        return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, chunks: tuple[Chunk, ...]) -> Path:
+    """Return a store with a deployed corpus of a real model, which a command can load by itself."""
+    folder = tmp_path_factory.mktemp("real")
+    model = load_model("wordllama")
+    key = model.spec.key
+    with Corpus.create(EmbeddedStore(folder), "guide", chunker=ChunkerSpec(), models=[model.spec]) as corpus:
+        corpus.write(
+            chunks,
+            {key: model.embed_chunks([chunk.text for chunk in chunks])},
+            document_hash={chunk.doc_id: "h" for chunk in chunks},
+            chunk_count={chunk.doc_id: 1 for chunk in chunks},
+        )
+        deploy(corpus, [key])
+    return folder
+
+
+def test_deploying_is_told_in_words_and_as_json(command: Command, folder: Path) -> None:
+    ran = command("deploy", "beta+alpha", "-c", "guide", "--store", folder, "--weights", "equal")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out == ("Corpus 'guide' now serves alpha+beta with equal weights (alpha 0.500, beta 0.500).\n")
+    ran = command("deploy", "beta", "-c", "guide", "--store", folder)
+    assert ran.out == "Corpus 'guide' now serves beta alone.\n"
+    ran = command("deploy", "alpha+beta", "-c", "guide", "--store", folder, "--json")
+    assert ran.json["weighting"] == "calibrated"
+    with Corpus.open(EmbeddedStore(folder), "guide") as corpus:
+        assert [one.weighting for one in corpus.deployments] == ["equal", "calibrated", "calibrated"]
+        assert ran.json == json.loads(json.dumps(corpus.deployments[-1].to_json()))
+
+
+def test_weights_belong_to_the_models_in_the_order_given(command: Command, folder: Path) -> None:
+    ran = command(
+        "deploy", "beta+acme/alpha", "-c", "guide", "--store", folder, "--weights", "0.75, 0.25", "--json"
+    )
+    assert dict(zip(ran.json["models"], ran.json["weights"], strict=True)) == {"alpha": 0.25, "beta": 0.75}
+    assert ran.json["weighting"] == "explicit"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["alpha+delta"], "expected one of its models (alpha, beta), got 'delta'"),
+        (["alpha+"], "names separated by '+'"),
+        (["alpha+alpha"], "expected different models"),
+        (["alpha+beta", "--weights", "0.5"], "'equal' or 2 numbers separated by commas, got '0.5'"),
+        (["alpha+beta", "--weights", "a,b"], "2 numbers"),
+        (["alpha+beta", "--weights", "0.5,0.6"], "sum to 1"),
+        (["alpha+beta", "--weights", "nan,1"], "sum to 1"),
+        (["alpha+beta", "--weights", ""], "names separated by ','"),
+        (["alpha", "-c", "other"], "expected a corpus 'other', found guide"),
+        (["alpha", "--url", "http://127.0.0.1:1"], "expected a folder or a URL, got both"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_deployed_is_a_usage_error(
+    command: Command, folder: Path, arguments: list[str], words: str
+) -> None:
+    ran = command("deploy", "-c", "guide", "--store", folder, *arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert words in ran.err
+
+
+def test_a_question_is_answered_with_its_explanation(command: Command, real: Path) -> None:
+    ran = command("query", "basil and soil", "-c", "guide", "--store", real, "-k", "2")
+    assert (ran.status, ran.err) == (0, "")
+    first, place, *_ = ran.out.splitlines()
+    key = "word-llama-l2-supercat-256"
+    rank, score, equals, share, name = first.split()
+    assert (rank, equals, name) == ("1.", "=", key)
+    assert float(score) == float(share) > 0.3
+    assert place.strip().startswith("doc-")
+    assert ran.out.count(f" {key}") == 2
+
+    answer = command("query", "basil and soil", "-c", "guide", "--store", real, "-k", "2", "--json").json
+    assert answer["question"] == "basil and soil"
+    assert answer["deployment"]["models"] == [key]
+    assert [hit["rank"] for hit in answer["hits"]] == [1, 2]
+    for hit in answer["hits"]:
+        assert hit["contributions"] == {key: pytest.approx(hit["score"], abs=1e-6)}
+    assert f"{answer['hits'][0]['score']:.3f}" == score
+    assert answer["hits"][0]["chunk"]["text"] in ran.out
+
+
+def test_nothing_is_shown_where_nothing_is_asked_for(command: Command, real: Path) -> None:
+    assert command("query", "basil", "-c", "guide", "--store", real, "-k", "0").out == "Nothing found.\n"
+    assert command("query", "basil", "-c", "guide", "--store", real, "-k", "0", "--json").json["hits"] == []
+    assert command("query", "basil", "-c", "guide", "--store", real, "-k", "-1").status == 2
+
+
+def test_a_question_before_any_deployment_says_what_to_do(command: Command, folder: Path) -> None:
+    ran = command("query", "basil", "-c", "guide", "--store", folder)
+    assert (ran.status, ran.out) == (2, "")
+    assert "Make one with `tandem deploy alpha+beta`" in ran.err
+
+
+def test_a_question_to_a_model_that_is_not_here_is_status_4(
+    command: Command, tmp_path: Path, make_corpus: Callable[..., Corpus]
+) -> None:
+    with make_corpus(EmbeddedStore(tmp_path), "guide", [FakeModel("solo")]) as corpus:
+        deploy(corpus, ["solo"])
+    ran = command("query", "basil", "-c", "guide", "--store", tmp_path)
+    assert ran.status == 4
+    assert "'fake:solo'" in ran.err
+
+
+def test_a_question_with_another_model_at_the_place_of_the_stored_one_is_status_4(
+    command: Command, tmp_path: Path, make_corpus: Callable[..., Corpus]
+) -> None:
+    class Moved(FakeModel):
+        """A fake that says it can be loaded as wordllama."""
+
+        @property
+        def spec(self) -> Any:
+            from dataclasses import replace
+
+            return replace(super().spec, source="wordllama")
+
+    name = load_model("wordllama").spec.name
+    with make_corpus(EmbeddedStore(tmp_path), "guide", [Moved(name, dimensions=256)]) as corpus:
+        deploy(corpus, [name])
+    ran = command("query", "basil", "-c", "guide", "--store", tmp_path)
+    assert ran.status == 4
+    assert "revision 'fake', got 'sha256:" in ran.err
+
+
+def test_a_server_that_does_not_answer_is_status_3(command: Command) -> None:
+    for arguments in (["status"], ["query", "basil", "-c", "guide"], ["deploy", "a", "-c", "guide"]):
+        ran = command(*arguments, "--url", "http://127.0.0.1:1")
+        assert (ran.status, ran.out) == (3, "")
+        assert "http://127.0.0.1:1: expected an answer" in ran.err
+
+
+def test_the_status_of_a_store_tells_models_sizes_and_what_is_served(command: Command, folder: Path) -> None:
+    ran = command("status", "--store", folder)
+    assert (ran.status, ran.err) == (0, "")
+    for words in (
+        "corpus guide",
+        "12",
+        "40 of at most 256 tokens",
+        "model alpha",
+        "acme/beta, 16 dimensions",
+    ):
+        assert words in ran.out
+    assert "nothing yet: `tandem deploy`" in ran.out
+    command("deploy", "alpha+beta", "-c", "guide", "--store", folder, "--weights", "equal")
+    assert "alpha+beta with equal weights" in command("status", "--store", folder).out
+    (one,) = command("status", "--store", folder, "--json").json["corpora"]
+    assert (one["documents"], one["chunks"]) == (12, 40)
+    assert one["missing"] == {"alpha": 0, "beta": 0, "alpha+beta": 0}
+    assert one["deployment"]["models"] == ["alpha", "beta"]
+    assert one["manifest"]["models"][0]["name"] == "acme/alpha"
+
+
+def test_the_status_tells_what_an_interrupted_ingest_left_out(
+    command: Command, folder: Path, gamma: FakeModel
+) -> None:
+    with Corpus.open(EmbeddedStore(folder), "guide") as corpus:
+        corpus.add_models([gamma.spec])
+    assert "missing for 40 chunks" in command("status", "--store", folder).out
+    ran = command("deploy", "alpha+gamma", "-c", "guide", "--store", folder)
+    assert ran.status == 3
+    assert "Run the same `ingest run` again" in ran.err
+
+
+def test_the_status_of_no_corpus_says_how_to_make_one(command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "a [b] store"
+    ran = command("status", "--store", place)
+    assert ran.out.replace("\n", " ") == f"No corpus in {place}. Make one with `ingest run`. "
+    assert command("status", "--store", place, "--json").json == {"store": str(place), "corpora": []}
+    assert command("status", "--store", place, "-c", "guide").status == 2
+
+
+def test_names_are_shown_as_they_are(
+    command: Command, tmp_path: Path, make_corpus: Callable[..., Corpus]
+) -> None:
+    odd = FakeModel("odd[/b]acme/odd[i]model", dimensions=8)
+    with make_corpus(EmbeddedStore(tmp_path / "s"), "guide", [odd]):
+        pass
+    ran = command("deploy", odd.spec.name, "-c", "guide", "--store", tmp_path / "s")
+    assert ran.out == "Corpus 'guide' now serves odd[i]model alone.\n"
+    shown = command("status", "--store", tmp_path / "s").out
+    assert "odd[/b]acme/odd[i]model, 8 dimensions" in shown
+    assert "odd[i]model alone" in shown
+
+
+def test_settings_of_the_store_serve_all_commands(command: Command, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tandem.toml").write_text(
+        f'store = "{folder}"\ncorpus = "guide"\n[deploy]\nweights = "equal"\n'
+    )
+    assert "with equal weights" in command("deploy", "alpha+beta").out
+    assert "alpha+beta with equal weights" in command("status").out
