@@ -51,10 +51,12 @@ def evaluate(
         )
         unknown = check_documents(judgements, opened.document_ids())
     if judgements.unjudged:
-        _note(f"{judgements.unjudged:,} queries without judgements are left out.")
+        _note(f"queries left out, because they have no judgements: {judgements.unjudged:,}.")
     if unknown:
         listed = ", ".join(unknown[:_UNKNOWN_SHOWN]) + (" …" if len(unknown) > _UNKNOWN_SHOWN else "")
-        _note(f"{len(unknown):,} judged documents are not in the corpus and lower every NDCG: {listed}")
+        _note(
+            f"judged documents that the corpus lacks, which lowers every NDCG: {len(unknown):,} ({listed})."
+        )
     report(evaluation, confidence=confidence, minimum_gain=minimum_gain, seed=seed, as_json=json)
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from retriever import console
@@ -82,7 +90,7 @@ def run(
     source = open_source(path)
     place = open_store(store, url=url, api_key=api_key)
     loaded = [load_model(name) for name in console.names(models)] if models else []
-    with progress(quiet=quiet or json) as on_progress:
+    with progress(total=length_hint(source), quiet=quiet or json) as on_progress:
         summary = ingest(
             source,
             place,
@@ -106,26 +114,32 @@ app.command("status")(status)
 
 def main() -> None:
     """Run the program."""
-    console.run(app)
+    console.run(app, section="ingest")
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """Show a run's progress on standard error; yields what `ingest.run.ingest` calls with its counts."""
+def progress(*, total: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """Show a run's progress on standard error; yields what `ingest.run.ingest` calls with its counts.
+
+    `total` is about how many documents there are, 0 where that is not known.
+    """
     if quiet or not console.notes.is_terminal:
         yield lambda _: None
         return
     columns = (
-        SpinnerColumn(),
         TextColumn("{task.description}"),
-        TextColumn("{task.fields[documents]:,} documents, {task.fields[chunks]:,} chunks written"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("documents, {task.fields[chunks]:,} chunks written"),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console.notes, transient=True) as progress:
-        task = progress.add_task("ingesting", total=None, documents=0, chunks=0)
+    with Progress(*columns, console=console.notes, transient=True) as bar:
+        task = bar.add_task("ingesting", total=total or None, chunks=0)
 
         def update(counts: Any) -> None:
-            progress.update(task, documents=counts.documents, chunks=counts.written_chunks)
+            bar.update(task, completed=counts.documents, chunks=counts.written_chunks)
 
         yield update
 
@@ -166,7 +180,7 @@ def show_summary(out: Console, summary: Any, *, quiet: bool) -> None:
     )
     if summary.elsewhere and not quiet:
         console.notes.print(
-            f"note: {summary.elsewhere:,} documents of the corpus are not in this source; they stay.",
+            f"note: documents of the corpus that are not in this source, and stay: {summary.elsewhere:,}.",
             markup=False,
             soft_wrap=True,
         )

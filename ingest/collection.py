@@ -10,7 +10,7 @@ after an interruption at any point the same run again ends in the same collectio
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,12 +66,22 @@ class _Version:
 
 
 class CollectionWriter:
-    """Brings documents of a corpus up to date; `counts` tells what it did."""
+    """Brings documents of a corpus up to date.
+
+    `counts` tells what it did so far; `on_progress` is called with it after every few documents.
+    """
 
     def __init__(
-        self, corpus: Corpus, chunker: Chunker, embedder: Embedder, *, guards: Sequence[LengthGuard] = ()
+        self,
+        corpus: Corpus,
+        chunker: Chunker,
+        embedder: Embedder,
+        *,
+        guards: Sequence[LengthGuard],
+        on_progress: Callable[[Counts], None],
     ) -> None:
         self._guards = guards
+        self._on_progress = on_progress
         self._corpus = corpus
         self._chunker = chunker
         self._embedder = embedder
@@ -96,8 +106,10 @@ class CollectionWriter:
                 self.counts.unchanged += 1
             else:
                 versions.append(version)
+        self._on_progress(self.counts)
         for part in _parts(versions):
             self._store(part)
+            self._on_progress(self.counts)
 
     def fill(self, key: str) -> None:
         """Embed with one model the stored chunks that have no vector of it.

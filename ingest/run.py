@@ -135,12 +135,11 @@ def _run(
     start = time.perf_counter()
     corpus = opened.corpus
     embedder = Embedder(opened.models)
-    writer = CollectionWriter(corpus, opened.chunker, embedder, guards=opened.guards)
+    writer = CollectionWriter(corpus, opened.chunker, embedder, guards=opened.guards, on_progress=on_progress)
     seen: set[str] = set()
     for group in _groups(documents_from(_readable(documents, writer.counts)), writer.counts):
         seen.update(document.doc_id for document in group)
         writer.write(group)
-        on_progress(writer.counts)
     for key in corpus.manifest.keys:
         writer.fill(key)
         on_progress(writer.counts)

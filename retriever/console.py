@@ -8,7 +8,7 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -21,6 +21,7 @@ from retriever.errors import InputError, TandemError
 SETTINGS_FILE = "tandem.toml"
 INTERRUPTED = 130
 UNEXPECTED = 1
+_PLACES = {"store": "TANDEM_STORE", "url": "TANDEM_URL"}
 
 StoreOption: TypeAlias = Annotated[
     Path | None,
@@ -88,28 +89,31 @@ def main_callback(
         logging.getLogger(name).setLevel(level)
 
 
-def run(app: typer.Typer, arguments: list[str] | None = None) -> None:
+def run(app: typer.Typer, arguments: list[str] | None = None, *, section: str | None = None) -> None:
     """Run a program with settings from ``tandem.toml``; ``--debug`` may stand anywhere.
 
-    Precedence: settings file, then environment, then flags.
+    Precedence: settings file, then environment, then flags. `section` names the table of a program
+    that is a part of `tandem`, see `settings`.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     if "--debug" in given:
         given = ["--debug", *(argument for argument in given if argument != "--debug")]
     try:
-        defaults = settings(app)
+        defaults = settings(app, section=section)
     except TandemError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_status)
-    app(args=given, default_map=defaults)
+    app(args=given, default_map=_with_one_place(given, defaults))
 
 
-def settings(app: typer.Typer, path: Path | None = None) -> dict[str, Any]:
+def settings(app: typer.Typer, path: Path | None = None, *, section: str | None = None) -> dict[str, Any]:
     """Return the defaults of all commands from a settings file.
 
     The file is `path`, or the one ``TANDEM_CONFIG`` names, or ``tandem.toml`` in the current folder,
-    if there is one. Top-level keys hold for every command that has an option of that name; a table
-    named after a command (``[query]``, ``[ingest.run]``) holds for that command only.
+    if there is one. A key is the long name of an option (``top_k`` or ``top-k`` for ``--top-k``) and
+    holds for every command that has it; in a table named after a command (``[query]``,
+    ``[ingest.run]``) it holds for that command only. A program that is a part of `tandem` knows only
+    its `section` of the file, and of the keys at the top those that it has an option for.
 
     Raises
     ------
@@ -126,7 +130,12 @@ def settings(app: typer.Typer, path: Path | None = None) -> dict[str, Any]:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"settings: expected TOML in {file}, got: {error}.") from error
-    return _defaults(typer.main.get_command(app), values, {}, file)
+    command = typer.main.get_command(app)
+    if section is not None:
+        known = _options_below(command)
+        shared = {key: value for key, value in values.items() if key.replace("-", "_") in known}
+        values = {**shared, **values.get(section, {})}
+    return _defaults(command, values, {}, file)
 
 
 def emit(value: Mapping[str, Any], *, as_json: bool, show: Callable[[Console], None]) -> None:
@@ -151,12 +160,38 @@ def names(text: str, *, separator: str = ",") -> list[str]:
     return parts
 
 
-def _options(command: Any) -> set[str]:
-    return {parameter.name for parameter in command.params if parameter.param_type_name == "option"}
+def _with_one_place(arguments: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Let the folder or the URL that is named nearest to the user win over the one named further off."""
+    for name, other in (("store", "url"), ("url", "store")):
+        if any(argument.split("=")[0] == f"--{name}" for argument in arguments):
+            os.environ.pop(_PLACES[other], None)
+            return _without(defaults, other)
+    for name, other in (("store", "url"), ("url", "store")):
+        if os.environ.get(_PLACES[name]):
+            defaults = _without(defaults, other)
+    return defaults
+
+
+def _without(defaults: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {
+        name: _without(value, key) if isinstance(value, dict) else value
+        for name, value in defaults.items()
+        if name != key
+    }
+
+
+def _options(command: Any) -> dict[str, str]:
+    """Return the names of parameters by the long names of their options."""
+    return {
+        name.removeprefix("--").replace("-", "_"): parameter.name
+        for parameter in command.params
+        for name in parameter.opts
+        if name.startswith("--")
+    }
 
 
 def _options_below(command: Any) -> set[str]:
-    options = _options(command)
+    options = set(_options(command))
     for child in getattr(command, "commands", {}).values():
         options |= _options_below(child)
     return options
@@ -164,14 +199,14 @@ def _options_below(command: Any) -> set[str]:
 
 def _defaults(command: Any, table: Mapping[str, Any], above: Mapping[str, Any], file: Path) -> dict[str, Any]:
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
-    own = {key: value for key, value in table.items() if key not in tables}
+    own = {key.replace("-", "_"): value for key, value in table.items() if key not in tables}
     children = getattr(command, "commands", {})
     _check_known("keys", own, _options_below(command), file)
     _check_known("tables", tables, children, file)
     plain = {**above, **own}
     options = _options(command)
     below = {name: _defaults(child, tables.get(name, {}), plain, file) for name, child in children.items()}
-    return {**{key: value for key, value in plain.items() if key in options}, **below}
+    return {**{options[key]: value for key, value in plain.items() if key in options}, **below}
 
 
 def _check_known(kind: str, given: Iterable[str], known: Iterable[str], file: Path) -> None:

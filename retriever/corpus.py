@@ -172,6 +172,7 @@ class Corpus:
             )
         for key in self._manifest.keys:
             self._check_vectors(key, vectors.get(key), len(chunks))
+        self._refresh_combinations()
         stored = {**vectors, **self._combined(vectors)}
         self._collection.upsert(
             [
@@ -356,6 +357,13 @@ class Corpus:
     def _refresh(self) -> None:
         # Others may have the corpus open and have written since: a change starts from what is there.
         self._manifest, self._deployments = _read(self._collection)
+
+    def _refresh_combinations(self) -> None:
+        # A deployment made while an ingest runs adds one, and finds no chunk that is written without.
+        found = _read(self._collection)[0].combinations
+        known = set(self._manifest.keys)
+        combinations = tuple(keys for keys in found if known.issuperset(keys))
+        self._manifest = replace(self._manifest, combinations=combinations)
 
     def _save(self, manifest: CorpusManifest, deployments: Iterable[Deployment] | None = None) -> None:
         kept = self._deployments if deployments is None else tuple(deployments)

@@ -71,8 +71,9 @@ def _ingest(out: Console, place: VectorStore, *, quiet: bool) -> None:
 
     models = [load_model(name) for name in MODELS]
     keys = [model.spec.key for model in models]
-    with progress(quiet=quiet) as on_progress:
-        summary = ingest(documents(), place, CORPUS, models=models, combine=[keys], on_progress=on_progress)
+    topics = list(documents())
+    with progress(total=len(topics), quiet=quiet) as on_progress:
+        summary = ingest(topics, place, CORPUS, models=models, combine=[keys], on_progress=on_progress)
     show_summary(out, summary, quiet=quiet)
 
 
@@ -83,7 +84,7 @@ def _evaluate(out: Console, corpus: Corpus) -> Verdict:
 
     judgements, left_out = questions(corpus.document_ids())
     if left_out:
-        out.print(f"{left_out} questions are about topics that this Python's reference lacks: left out.")
+        out.print(f"Questions left out, because this Python's reference lacks their topics: {left_out}.")
     evaluation = evaluate_corpus(corpus, judgements)
     return report(evaluation, confidence=0.95, minimum_gain=0.0, seed=0, as_json=False)
 

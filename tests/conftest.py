@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from retriever import console
 from retriever.models.protocol import FloatArray
@@ -17,6 +18,9 @@ from retriever.records import COMBINED, CorpusManifest
 from retriever.store.protocol import VectorStore
 
 pytest.register_assert_rewrite("retriever.testing", "retriever.store.contract")
+
+settings.register_profile("tandem", deadline=None)  # a busy machine is no failure
+settings.load_profile("tandem")
 
 
 def _store(engine: str, folder: Path) -> VectorStore:

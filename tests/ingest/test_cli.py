@@ -95,7 +95,7 @@ def test_files_left_aside_and_documents_elsewhere_are_noted(command: Command, tm
     run = ("ingest", "run", source, "--corpus", "c", "--models", "wordllama")
     assert "note: files of other kinds were left aside: 1 .pdf." in command(*run).err
     (source / "a.txt").rename(source / "b.txt")
-    assert "note: 1 documents of the corpus are not in this source; they stay." in command(*run).err
+    assert "note: documents of the corpus that are not in this source, and stay: 1." in command(*run).err
     assert command(*run, "--quiet").err == ""
 
 

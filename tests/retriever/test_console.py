@@ -55,13 +55,13 @@ def fail(kind: str) -> None:
 def show(
     store: console.StoreOption = None,
     corpus: console.CorpusOption = "none",
-    top_k: Annotated[int, typer.Option("--top-k", min=0)] = 3,
+    k: Annotated[int, typer.Option("--top-k", "-k", min=0)] = 3,
     loud: Annotated[bool, typer.Option("--loud")] = False,  # noqa: FBT002  # a flag is a boolean
     only: Annotated[list[str] | None, typer.Option("--only")] = None,
 ) -> None:
     """Print the options as they arrive."""
     level = logging.getLogger("retriever").level
-    print(json.dumps([str(store), corpus, top_k, loud, only, level]))  # noqa: T201  # its purpose
+    print(json.dumps([str(store), corpus, k, loud, only, level]))  # noqa: T201  # its purpose
 
 
 @pytest.fixture
@@ -130,6 +130,12 @@ def test_a_table_holds_for_its_command_only_and_before_what_holds_for_all(run: C
     assert json.loads(run("group", "show").out)[1:3] == ["group", 7]
 
 
+@pytest.mark.parametrize("key", ["top_k", "top-k"])
+def test_a_setting_is_called_as_its_option(run: Callable[..., Ran], key: str) -> None:
+    config(f"{key} = 5")
+    assert json.loads(run("show").out)[2] == 5
+
+
 def test_the_settings_file_can_be_elsewhere(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     config("top_k = 1")
     config("top_k = 2", "other.toml")
@@ -155,6 +161,7 @@ def test_the_settings_file_can_be_elsewhere(run: Callable[..., Ran], monkeypatch
         ),
         ("[group.show]\nkind = 'x'", "expected keys among corpus, loud"),
         ("[show.deep]\ntop_k = 5", "expected tables among none in tandem.toml, got deep"),
+        ("k = 5", "top_k in tandem.toml, got k"),
         ("top_k = ", "expected TOML in tandem.toml"),
         ("top_k = 5\ntop_k = 6", "expected TOML in tandem.toml"),
     ],
@@ -306,3 +313,37 @@ def test_names_are_cut_at_the_separator() -> None:
     for text in ("", "a,", ",a", "a,,b"):
         with pytest.raises(InputError, match="names separated by ','"):
             console.names(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "kept"),
+    [
+        ([], {}, {"store", "url"}),
+        (["--url", "http://x"], {}, {"url"}),
+        (["--store=here"], {"TANDEM_URL": "http://x"}, {"store"}),
+        ([], {"TANDEM_URL": "http://x"}, {"url"}),
+        ([], {"TANDEM_STORE": "here"}, {"store"}),
+    ],
+)
+def test_the_place_named_nearest_to_the_user_wins(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: dict[str, str], kept: set[str]
+) -> None:
+    for variable in ("TANDEM_STORE", "TANDEM_URL"):
+        monkeypatch.setenv(variable, environment.get(variable, ""))
+    defaults = {"query": {"store": "a", "url": "b", "top_k": 1}}
+    left = console._with_one_place(arguments, defaults)
+    assert set(left["query"]) - {"top_k"} == kept
+    if any(argument.startswith("--store") for argument in arguments):
+        assert "TANDEM_URL" not in os.environ
+
+
+def test_a_program_that_is_a_part_reads_its_own_section(tmp_path: Path) -> None:
+    program = typer.Typer()
+    program.command("show")(show)
+    program.command("other")(lambda: None)
+    file = tmp_path / "tandem.toml"
+    file.write_text('store = "s"\nseed = 1\n[query]\ntop_k = 9\n[part.show]\ntop_k = 4\n', encoding="utf-8")
+    assert console.settings(program, file, section="part")["show"] == {"store": "s", "k": 4}
+    file.write_text("[part]\nunknown = 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown"):
+        console.settings(program, file, section="part")

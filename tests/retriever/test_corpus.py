@@ -302,6 +302,26 @@ def test_chunks_written_later_get_their_combined_vectors_in_the_same_write(
     assert_same(stored(empty, "alpha+beta"), expected_combination(chunks, alpha, beta))
 
 
+def test_chunks_written_after_another_opener_added_a_combination_get_it_too(
+    empty: Corpus,
+    any_store: VectorStore,
+    chunks: tuple[Chunk, ...],
+    alpha: FakeModel,
+    beta: FakeModel,
+    gamma: FakeModel,
+) -> None:
+    with Corpus.open(any_store, empty.name) as other:
+        other.add_models([gamma.spec])
+        other.add_combination(["alpha", "beta"])
+        other.add_combination(["alpha", "gamma"])  # of a model that the writer does not know of
+    texts = [chunk.text for chunk in chunks]
+    write(empty, chunks, {"alpha": alpha.embed_chunks(texts), "beta": beta.embed_chunks(texts)})
+    assert empty.manifest.combinations == (("alpha", "beta"),)
+    assert_same(stored(empty, "alpha+beta"), expected_combination(chunks, alpha, beta))
+    with Corpus.open(any_store, empty.name) as reopened:
+        assert reopened.manifest.combinations == (("alpha", "beta"), ("alpha", "gamma"))
+
+
 def test_a_combination_of_three_is_in_the_order_of_the_manifest(
     any_store: VectorStore,
     make_corpus: Callable[..., Corpus],

@@ -20,11 +20,13 @@ import pytest
 from retriever.errors import (
     CorpusExistsError,
     CorpusNotFoundError,
+    InputError,
     StoreCorruptError,
     StoreError,
     StoreLockedError,
 )
 from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
+from retriever.store.place import open_store
 from retriever.store.protocol import Point
 
 RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
@@ -42,6 +44,7 @@ WRITE = """
 import sys, uuid
 import numpy as np
 from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
+from retriever.store.place import open_store
 from retriever.store.protocol import Point
 collection = EmbeddedStore(sys.argv[1]).open("c")
 for i in range(10**9):
@@ -309,6 +312,18 @@ def test_a_store_that_is_not_there_has_no_corpora_and_is_not_made_by_looking(tmp
     with pytest.raises(CorpusNotFoundError):
         store.open("c")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_store_is_opened_by_its_folder_or_in_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert open_store().location == str(tmp_path / "tandem-store")
+    assert open_store("here").location == str(tmp_path / "here")
+    assert open_store("~/store").location == str(tmp_path / "home" / "store")
+    with pytest.raises(InputError, match="got both: here and http://127"):
+        open_store("here", url="http://127.0.0.1:1")
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_the_table_has_every_operator_that_can_be_exact() -> None:
     assert {operator for _, operator, _ in FILTERS} == set(Op) - {Op.TEXT_MATCH_INSENSITIVE}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters=GROUPS)
 def test_nested_groups_select_what_their_parts_say(
     shared_corpus: Corpus, chunks: tuple[Chunk, ...], filters: MetadataFilters

@@ -85,7 +85,7 @@ def test_the_event_loop_stays_free_while_a_model_embeds(
 
     class Waiting(FakeModel):
         def embed_queries(self, texts: Sequence[str]) -> FloatArray:
-            assert loop_went_on.wait(timeout=30), "the event loop was blocked"
+            assert loop_went_on.wait(timeout=10), "the event loop was blocked"
             return super().embed_queries(texts)
 
     waiting = searcher_for(shared_corpus, {Waiting("acme/alpha", dimensions=24): 1.0})
