@@ -53,12 +53,12 @@ def similarity_table(evaluation: Evaluation, letters: Letters) -> Table:
 def quality_table(
     evaluation: Evaluation, letters: Letters, intervals: Mapping[str, Interval], verdict: Verdict
 ) -> Table:
-    """Return NDCG@10 of every candidate, the one to serve in bold; `intervals` by label."""
+    """Return NDCG@10 of every candidate, the one to serve marked; `intervals` by label."""
     table = Table(
         title=f"How well they retrieve: {len(evaluation.query_ids):,} judged queries, "
         f"{evaluation.n_documents:,} documents, {evaluation.n_chunks:,} chunks",
         title_justify="left",
-        caption=f"in brackets: {verdict.confidence:.0%} intervals over queries; bold: to be served",
+        caption=f"in brackets: {verdict.confidence:.0%} intervals over queries; *: to be served",
         caption_justify="left",
     )
     table.add_column("candidate")
@@ -68,12 +68,13 @@ def quality_table(
     gains = {gain.candidate.label: gain.gain for gain in verdict.gains}
     for candidate in (*evaluation.singles, *evaluation.pairs):
         gain = gains.get(candidate.label)
+        is_served = candidate.label == verdict.serve.label
         table.add_row(
-            _name(candidate, letters),
-            " + ".join(f"{weight:.2f}" for weight in candidate.weights),
+            _name(candidate, letters) + ("*" if is_served else ""),
+            "+".join(f"{weight:.2f}" for weight in candidate.weights),
             _bracketed(intervals[candidate.label], ".3f"),
             "" if gain is None else _bracketed(gain, "+.3f"),
-            style="bold" if candidate.label == verdict.serve.label else None,
+            style="bold" if is_served else None,
         )
     return table
 

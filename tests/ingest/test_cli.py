@@ -99,6 +99,18 @@ def test_files_left_aside_and_documents_elsewhere_are_noted(command: Command, tm
     assert command(*run, "--quiet").err == ""
 
 
+def test_progress_is_shown_on_a_terminal_alone(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = corpus_file(tmp_path / "c.jsonl", line("a", "Basil wants sun."))
+    run = ("ingest", "run", source, "--corpus", "c", "--models", "wordllama")
+    assert command(*run).err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    assert "ingesting" in command(*run).err
+    assert "ingesting" not in command(*run, "--quiet").err
+    assert "ingesting" not in command(*run, "--json").err
+
+
 def test_models_and_combinations_can_be_given_by_any_of_their_names(command: Command, tmp_path: Path) -> None:
     shared = shared_models()
     small = shared / "paraphrase-MiniLM-L3-v2"
