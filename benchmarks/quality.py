@@ -1,4 +1,4 @@
-"""Is what Tandem measures right? Real models on judged collections, against published and independent figures.
+"""Is what Tandem measures right? Real models on judged collections, against published figures.
 
 For every collection: ingest with every model, evaluate, and compare
 
@@ -102,7 +102,8 @@ def _measure(collection: str, models: dict[str, EmbeddingModel], folder: Path) -
         )
     for candidate in evaluation.pairs:
         print(
-            f"  {candidate.label}: NDCG@10 {candidate.mean:.4f}, gain {evaluation.improvement(candidate):+.4f}"
+            f"  {candidate.label}: NDCG@10 {candidate.mean:.4f}, "
+            f"gain {evaluation.improvement(candidate):+.4f}"
         )
     return figures
 

@@ -125,7 +125,7 @@ def _reopen(
     for chunks in corpus.chunks() if new_guards else ():
         for guard in new_guards:
             guard.check(chunks)
-    corpus.add_models(new_specs)
+    corpus.add_models([model.spec for model in given.values()])
     guards = [*_guards(stored.values(), manifest.chunker), *new_guards]
     return OpenedCorpus(corpus=corpus, chunker=chunker, models={**stored, **added}, guards=guards)
 

@@ -126,19 +126,24 @@ class Corpus:
     def add_models(self, models: Sequence[ModelSpec]) -> None:
         """Make room for models the corpus has not seen; their vectors are written afterwards.
 
+        Of a model that is stored, the place it was loaded from is brought up to date.
+
         Raises
         ------
         ModelMismatchError
             If a model of the same key is stored and differs; nothing is added then.
         """
         self._refresh()
-        for model in _distinct(models):
-            if model.key in self._manifest.keys:
-                self.check_model(model)
-        for model in models:
-            if model.key not in self._manifest.keys:
-                self._collection.add_vector(model.key, model.dimensions)
-                self._save(replace(self._manifest, models=(*self._manifest.models, model)))
+        given = {model.key: model for model in _distinct(models)}
+        stored = self._manifest.models
+        for key in set(given) & set(self._manifest.keys):
+            self.check_model(given[key])
+        kept = tuple(given.get(model.key, model) for model in stored)
+        added = tuple(model for key, model in given.items() if key not in self._manifest.keys)
+        for model in added:
+            self._collection.add_vector(model.key, model.dimensions)
+        if (*kept, *added) != stored:
+            self._save(replace(self._manifest, models=(*kept, *added)))
 
     def write(
         self,

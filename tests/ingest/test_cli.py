@@ -106,9 +106,10 @@ def test_progress_is_shown_on_a_terminal_alone(
     run = ("ingest", "run", source, "--corpus", "c", "--models", "wordllama")
     assert command(*run).err == ""
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
-    assert "ingesting" in command(*run).err
-    assert "ingesting" not in command(*run, "--quiet").err
-    assert "ingesting" not in command(*run, "--json").err
+    hidden_cursor = "\x1b[?25l"  # how a bar begins
+    assert hidden_cursor in command(*run).err
+    assert hidden_cursor not in command(*run, "--quiet").err
+    assert hidden_cursor not in command(*run, "--json").err
 
 
 def test_models_and_combinations_can_be_given_by_any_of_their_names(command: Command, tmp_path: Path) -> None:

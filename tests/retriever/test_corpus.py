@@ -205,6 +205,15 @@ def test_nothing_is_added_if_one_of_several_models_is_refused(corpus: Corpus, ga
     assert corpus.manifest.keys == ("alpha", "beta")
 
 
+def test_a_model_that_was_loaded_from_elsewhere_is_found_there_from_now_on(
+    corpus: Corpus, alpha: FakeModel
+) -> None:
+    moved = replace(alpha.spec, source="another place")
+    corpus.add_models([moved])
+    assert corpus.manifest.model(alpha.spec.key).source == "another place"
+    assert corpus.manifest.model(alpha.spec.key).fingerprint == alpha.spec.fingerprint
+
+
 def test_an_added_model_is_filled_afterwards(
     corpus: Corpus, any_store: VectorStore, chunks: tuple[Chunk, ...], gamma: FakeModel
 ) -> None:

@@ -117,7 +117,7 @@ def test_the_demo_measures_deploys_and_answers_and_embeds_nothing_again(demo: Ca
     assert f"Documents: {len(topics)} new, 0 changed, 0 unchanged, 0 failed." in first
     for words in ("CKA", "Jaccard@10", "RankSim@10", "NDCG@10", "gain over best"):
         assert words in first
-    assert re.search(r"│ A +│ 1\.00 +│ +0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] │", first)
+    assert re.search(r"│ A\*? +│ 1\.00 +│ +0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] │", first)
     (verdict,) = re.findall(r"^Verdict: (.+)$", first, re.MULTILINE)
     (serving,) = re.findall(r"^Serving (.+)\.$", first, re.MULTILINE)
     assert (" alone" in serving) == (not verdict.startswith("Deploy"))
