@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from retriever import console
 from retriever.models.protocol import FloatArray
 from retriever.records import COMBINED, CorpusManifest
 from retriever.store.protocol import VectorStore
+
+# A shell lets jobs in the background ignore SIGINT, and what a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("retriever.testing", "retriever.store.contract")
 

@@ -32,6 +32,7 @@ from retriever.errors import (
 from retriever.models.protocol import FloatArray
 from retriever.records import check_corpus_name, is_corpus_name
 from retriever.store import filters
+from retriever.store.points import ranked, to_point
 from retriever.store.protocol import Point, ScoredPoint
 
 _RECORD = "tandem.json"
@@ -145,7 +146,7 @@ class EmbeddedCollection:
             return []
         with _engine_errors(self._folder):
             answers = self._shard.engine.query_batch(qe.QueryBatchRequest(requests))
-        return [_ranked(found) for found in answers]
+        return [ranked(found) for found in answers]
 
     def scroll(
         self,
@@ -168,7 +169,7 @@ class EmbeddedCollection:
             with _engine_errors(self._folder):
                 records, offset = self._shard.engine.scroll(request)
             if records:
-                yield [_point(record) for record in records]
+                yield [to_point(record) for record in records]
             if offset is None:
                 return
 
@@ -359,22 +360,6 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _point(record: qe.Record | qe.ScoredPoint) -> Point:
-    vectors = record.vector or {}
-    if not isinstance(vectors, dict):
-        raise StoreCorruptError(f"point {record.id}: expected named vectors, got one without a name.")
-    return Point(
-        point_id=str(record.id),
-        payload=record.payload or {},
-        vectors={name: np.asarray(vector, dtype=np.float32) for name, vector in vectors.items()},
-    )
-
-
-def _ranked(found: Sequence[qe.ScoredPoint]) -> list[ScoredPoint]:
-    points = [ScoredPoint(point=_point(point), score=point.score) for point in found]
-    return sorted(points, key=lambda scored: (-scored.score, scored.point.point_id))
 
 
 def _filter(where: filters.Condition | None) -> qe.Filter | None:

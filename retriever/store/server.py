@@ -9,7 +9,6 @@ from json import JSONDecodeError
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
@@ -24,6 +23,7 @@ from retriever.errors import (
 from retriever.models.protocol import FloatArray
 from retriever.records import check_corpus_name
 from retriever.store import filters
+from retriever.store.points import ranked, to_point
 from retriever.store.protocol import Point, ScoredPoint
 
 OLDEST_SERVER = (1, 18)
@@ -173,7 +173,7 @@ class ServerCollection:
             return []
         with _answering(self._location):
             answers = self._client.query_batch_points(self._name, requests)
-        return [_ranked(answer.points) for answer in answers]
+        return [ranked(answer.points) for answer in answers]
 
     def scroll(
         self,
@@ -196,7 +196,7 @@ class ServerCollection:
                     with_vectors=list(with_vectors) or False,
                 )
             if records:
-                yield [_point(record) for record in records]
+                yield [to_point(record) for record in records]
             if offset is None:
                 return
 
@@ -328,22 +328,6 @@ def _vector_params(size: int) -> models.VectorParams:
 
 def _lists(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
     return {name: vector.tolist() for name, vector in vectors.items()}
-
-
-def _point(record: models.Record | models.ScoredPoint) -> Point:
-    vectors = record.vector or {}
-    if not isinstance(vectors, dict):
-        raise StoreCorruptError(f"point {record.id}: expected named vectors, got one without a name.")
-    return Point(
-        point_id=str(record.id),
-        payload=record.payload or {},
-        vectors={name: np.asarray(vector, dtype=np.float32) for name, vector in vectors.items()},
-    )
-
-
-def _ranked(found: Sequence[models.ScoredPoint]) -> list[ScoredPoint]:
-    points = [ScoredPoint(point=_point(point), score=point.score) for point in found]
-    return sorted(points, key=lambda scored: (-scored.score, scored.point.point_id))
 
 
 def _filter(where: filters.Condition | None) -> models.Filter | None:

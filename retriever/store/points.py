@@ -1,0 +1,55 @@
+"""What an engine answers, as points: both engines answer in the same terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from retriever.errors import StoreCorruptError
+from retriever.store.protocol import Point, ScoredPoint
+
+
+class Answered(Protocol):
+    """A stored point as an engine returns it."""
+
+    @property
+    def id(self) -> Any: ...  # noqa: D102
+
+    @property
+    def payload(self) -> Any: ...  # noqa: D102
+
+    @property
+    def vector(self) -> Any: ...  # noqa: D102
+
+
+class AnsweredWithScore(Answered, Protocol):
+    """A point that a search found."""
+
+    @property
+    def score(self) -> float: ...  # noqa: D102
+
+
+def to_point(answered: Answered) -> Point:
+    """Return a point with the payload and the vectors that were asked for.
+
+    Raises
+    ------
+    StoreCorruptError
+        If its vectors have no names: Tandem did not store it.
+    """
+    vectors = answered.vector or {}
+    if not isinstance(vectors, dict):
+        raise StoreCorruptError(f"point {answered.id}: expected named vectors, got one without a name.")
+    return Point(
+        point_id=str(answered.id),
+        payload=answered.payload or {},
+        vectors={name: np.asarray(vector, dtype=np.float32) for name, vector in vectors.items()},
+    )
+
+
+def ranked(found: Sequence[AnsweredWithScore]) -> list[ScoredPoint]:
+    """Return what a search found, best first, ties by id."""
+    points = [ScoredPoint(point=to_point(answered), score=answered.score) for answered in found]
+    return sorted(points, key=lambda scored: (-scored.score, scored.point.point_id))
