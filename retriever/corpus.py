@@ -1,8 +1,7 @@
 """A corpus in a store: its manifest, its chunks with their vectors, its deployments.
 
-This is the border at which everything written is validated (unit vectors of the right size and
-name, finite, of the models of the manifest), because the embedded engine would accept nearly
-anything. Combined vectors are kept in step with the vectors they are made of, in the same write.
+What is written passes `retriever.border` first. Combined vectors are kept in step with the vectors
+they are made of, in the same write.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from retriever import payload
+from retriever.border import check_distinct, check_queries, check_vectors, difference
 from retriever.combine import concatenate, spread
 from retriever.errors import InputError, ModelMismatchError, ShapeError, StoreCorruptError
 from retriever.models.protocol import FloatArray
@@ -23,7 +23,6 @@ from retriever.store.filters import AllOf, Condition, HasId, HasVector, missing_
 from retriever.store.protocol import Collection as PointCollection
 from retriever.store.protocol import Point, ScoredPoint, VectorStore
 
-_UNIT_TOLERANCE = 1e-3
 _SPREAD_SAMPLE = 1000
 _BATCH = 256
 
@@ -68,7 +67,7 @@ class Corpus:
         ModelMismatchError
             If two models have the same key.
         """
-        manifest = CorpusManifest(corpus=name, chunker=chunker, models=_distinct(models))
+        manifest = CorpusManifest(corpus=name, chunker=chunker, models=check_distinct(models))
         sizes = {model.key: model.dimensions for model in models}
         return cls._of(store.create(name, vectors=sizes, record=_record(manifest, ())), store)
 
@@ -119,7 +118,7 @@ class Corpus:
         if stored.fingerprint != spec.fingerprint:
             raise ModelMismatchError(
                 f"corpus {self.name!r} at {self._location}, vectors {spec.key!r}: "
-                f"{_difference(stored, spec)}. Load the model that was stored, "
+                f"{difference(stored, spec)}. Load the model that was stored, "
                 "or ingest into a corpus of another name."
             )
 
@@ -134,7 +133,7 @@ class Corpus:
             If a model of the same key is stored and differs; nothing is added then.
         """
         self._refresh()
-        given = {model.key: model for model in _distinct(models)}
+        given = {model.key: model for model in check_distinct(models)}
         stored = self._manifest.models
         for key in set(given) & set(self._manifest.keys):
             self.check_model(given[key])
@@ -176,7 +175,7 @@ class Corpus:
                 f"got {', '.join(unknown)} as well."
             )
         for key in self._manifest.keys:
-            self._check_vectors(key, vectors.get(key), len(chunks))
+            check_vectors(self._manifest.model(key), vectors.get(key), rows=len(chunks))
         self._refresh_combinations()
         stored = {**vectors, **self._combined(vectors)}
         self._collection.upsert(
@@ -196,7 +195,7 @@ class Corpus:
 
     def write_vectors(self, key: str, chunk_ids: Sequence[str], vectors: FloatArray) -> None:
         """Store one model's vectors of chunks that are there already."""
-        self._check_vectors(key, vectors, len(chunk_ids))
+        check_vectors(self._manifest.model(key), vectors, rows=len(chunk_ids))
         self._collection.update_vectors(
             [
                 Point(point_id=chunk_id, vectors={key: row})
@@ -295,7 +294,8 @@ class Corpus:
         ShapeError
             If the queries are not finite float32 vectors of the size of `vector`.
         """
-        self._check_queries(queries, vector)
+        size = sum(self._manifest.model(key).dimensions for key in vector.split(COMBINED))
+        check_queries(vector, queries, size=size)
         return self._collection.search(queries, vector=vector, k=k, where=where, with_vectors=(vector,))
 
     def add_combination(self, keys: Sequence[str]) -> None:
@@ -394,29 +394,6 @@ class Corpus:
                 ]
             )
 
-    def _check_vectors(self, key: str, vectors: FloatArray | None, rows: int) -> None:
-        expected = (rows, self._manifest.model(key).dimensions)
-        if vectors is None or vectors.shape != expected or vectors.dtype != np.float32:
-            found = "none" if vectors is None else f"{vectors.dtype} of shape {vectors.shape}"
-            raise ShapeError(f"vectors of {key}: expected float32 of shape {expected}, got {found}.")
-        # A row with NaN or infinity has no finite length and fails the same comparison.
-        lengths = np.linalg.norm(vectors, axis=1)
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) < _UNIT_TOLERANCE))
-        if len(wrong):
-            raise ShapeError(
-                f"vectors of {key}: expected rows of length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]} "
-                f"({len(wrong)} of {rows} rows). Normalise what the model returns."
-            )
-
-    def _check_queries(self, queries: FloatArray, vector: str) -> None:
-        # The embedded engine finds nothing for a query with NaN, and says nothing.
-        size = sum(self._manifest.model(key).dimensions for key in vector.split(COMBINED))
-        found = f"{queries.dtype} of shape {queries.shape}"
-        if queries.shape != (len(queries), size) or queries.dtype != np.float32:
-            raise ShapeError(f"queries of {vector}: expected float32 of shape (any, {size}), got {found}.")
-        if not np.isfinite(queries).all():
-            raise ShapeError(f"queries of {vector}: expected finite numbers, got NaN or infinity.")
-
     def _check_complete(self, point: Point, keys: Sequence[str]) -> None:
         for key in keys:
             if key not in point.vectors:
@@ -442,27 +419,6 @@ def _read(collection: PointCollection) -> tuple[CorpusManifest, tuple[Deployment
             f"record: expected a manifest and deployments, got {sorted(record)}."
         ) from error
     return CorpusManifest.from_json(manifest), tuple(Deployment.from_json(value) for value in deployments)
-
-
-def _distinct(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
-    by_key: dict[str, ModelSpec] = {}
-    for model in models:
-        other = by_key.setdefault(model.key, model)
-        if other is not model:
-            raise ModelMismatchError(
-                f"models: expected different names, got {other.name} and {model.name}, "
-                f"which would both be stored as {model.key!r}. Leave one out."
-            )
-    return tuple(models)
-
-
-def _difference(stored: ModelSpec, given: ModelSpec) -> str:
-    changed = [
-        f"{name} {getattr(stored, name)!r}, got {getattr(given, name)!r}"
-        for name in stored.__dataclass_fields__
-        if name != "source" and getattr(stored, name) != getattr(given, name)
-    ]
-    return "expected " + "; ".join(changed)
 
 
 def _stored_document(doc_id: str, points: Sequence[Point]) -> StoredDocument:
