@@ -102,11 +102,14 @@ def through_the_console(folder: Path) -> None:
 
 def moments(folder: Path) -> Iterator[float]:
     """Yield random moments within the time that an undisturbed run takes."""
-    shutil.copytree(folder / "first", folder / "measured")
-    start = time.monotonic()
-    status, _ = forked(lambda: run_second(EmbeddedStore(folder / "measured")))
-    assert status == 0
-    duration = time.monotonic() - start
+    durations = []
+    for i in range(2):  # the quicker one counts: a signal must not come when all is done
+        store = shutil.copytree(folder / "first", folder / f"measured-{i}")
+        start = time.monotonic()
+        status, _ = forked(partial(run_second, EmbeddedStore(store)))
+        assert status == 0
+        durations.append(time.monotonic() - start)
+    duration = min(durations)
     rng = np.random.default_rng(7)
     for slot in range(KILLS):  # one in each part of the run
         yield duration * (slot + float(rng.random())) / KILLS
@@ -165,7 +168,7 @@ def test_an_ingest_killed_at_any_moment_is_completed_by_the_next(
 ) -> None:
     folder, outcome = stores
     statuses = [status for status, _ in outcome["killed"]]
-    assert statuses.count(-signal.SIGKILL) >= KILLS // 2, statuses  # the last may have come too late
+    assert statuses.count(-signal.SIGKILL) >= KILLS - 1, statuses  # the last may have come too late
     unfinished = 0
     for i in range(KILLS):
         store = EmbeddedStore(folder / f"killed-{i}")
@@ -190,12 +193,9 @@ def test_an_interrupted_ingest_ends_soon_with_status_130_and_can_be_completed(
     stores: tuple[Path, dict[str, Any]], expected: Any, contents: Callable[[VectorStore, str], Any]
 ) -> None:
     folder, outcome = stores
-    statuses = [status for status, _ in outcome["interrupted"]]
-    interrupted = statuses.count(console.INTERRUPTED)
-    assert interrupted > 0, statuses
-    assert interrupted + statuses.count(0) == KILLS // 2, statuses  # the last may have come too late
+    assert [status for status, _ in outcome["interrupted"]] == [console.INTERRUPTED] * (KILLS // 2)
     assert max(seconds for _, seconds in outcome["interrupted"]) < PATIENCE
-    assert outcome["said"].splitlines() == ["interrupted"] * interrupted
+    assert outcome["said"].splitlines() == ["interrupted"] * (KILLS // 2)
     for i in range(KILLS // 2):
         store = EmbeddedStore(folder / f"interrupted-{i}")
         run_second(store, FakeModel)
