@@ -7,6 +7,7 @@ place for.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 OWN_FIELD = "tandem"
 """The one payload field that LlamaIndex does not know."""
+
+TEXT_HASH = f"{OWN_FIELD}.text_hash"
+"""Where `text_hash` of a chunk lies in its payload."""
 
 RESERVED_FIELDS = frozenset({OWN_FIELD, "doc_id", "document_id", "ref_doc_id", "_node_content", "_node_type"})
 """Names that metadata of a document cannot have: they are the payload's own."""
@@ -48,8 +52,16 @@ def to_payload(chunk: Chunk, *, document_hash: str, chunk_count: int) -> dict[st
         "tokens": chunk.token_count,
         "document_hash": document_hash,
         "chunk_count": chunk_count,
+        "text_hash": text_hash(chunk.embedded_text),
     }
+    if chunk.prefix:
+        payload[OWN_FIELD]["prefix"] = chunk.prefix
     return payload
+
+
+def text_hash(text: str) -> str:
+    """Return 16 hexadecimal digits by which chunks with this embedded text are found."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def to_chunk(payload: Mapping[str, Any]) -> Chunk:
@@ -72,6 +84,7 @@ def to_chunk(payload: Mapping[str, Any]) -> Chunk:
             end_char=node["end_char_idx"],
             token_count=own["tokens"],
             metadata=node["metadata"],
+            prefix=own.get("prefix", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorruptError(

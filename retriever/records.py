@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from retriever.errors import InputError, StoreCorruptError
@@ -25,6 +25,18 @@ def fingerprint_of(value: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that change with any value in `value`."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _without_defaults(record: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a record but for those of `names` that have their default value.
+
+    A field that a later release adds to a fingerprint goes through here: at its default it changes
+    nothing, so what was stored before it existed keeps its identity.
+    """
+    defaults = {one.name: one.default for one in fields(record)}
+    return {
+        name: value for name, value in asdict(record).items() if name not in names or value != defaults[name]
+    }
 
 
 def is_corpus_name(name: str) -> bool:
@@ -49,29 +61,44 @@ def check_corpus_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """A heading of a document: where its line starts in the text, its level from 1, its words."""
+
+    start_char: int
+    level: int
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     """One text to ingest.
 
     `metadata` holds JSON values; it travels to every chunk and can be filtered on. `text` is what
-    offsets of chunks refer to.
+    offsets of chunks refer to. `headings` are those of its source, in the order of the text, where it
+    marks them (Markdown, HTML, Word).
     """
 
     doc_id: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    headings: tuple[Heading, ...] = ()
 
     @property
     def content_hash(self) -> str:
-        """Return 16 hexadecimal digits that change with the text or the metadata."""
-        return fingerprint_of({"text": self.text, "metadata": dict(self.metadata)})
+        """Return 16 hexadecimal digits that change with the text, the metadata or the headings."""
+        identity: dict[str, Any] = {"text": self.text, "metadata": dict(self.metadata)}
+        if self.headings:
+            identity["headings"] = [asdict(heading) for heading in self.headings]
+        return fingerprint_of(identity)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """A piece of a document: ``text == document.text[start_char:end_char]``.
 
-    `index` counts from 0 within the document. `token_count` includes the special tokens and is the
-    largest over the models of the corpus.
+    `index` counts from 0 within the document. `prefix` is embedded before the text and is no part of
+    it: the title of the document, say. `token_count` is of `embedded_text`, includes the special
+    tokens and is the largest over the models of the corpus.
     """
 
     chunk_id: str
@@ -82,6 +109,12 @@ class Chunk:
     end_char: int
     token_count: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+
+    @property
+    def embedded_text(self) -> str:
+        """What the models embed."""
+        return self.prefix + self.text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +144,12 @@ class ModelSpec:
     source
         What to give to `retriever.models.load_model` to load it again. Not part of the
         fingerprint: the same model may lie elsewhere on another machine.
+    over_length
+        What becomes of a chunk beyond `max_tokens`: ``"refuse"``, or ``"windows"``: embedded in pieces
+        whose vectors are averaged.
+    agreement
+        Mean cosine between its vectors and those of the model it was quantised from, as measured
+        when that was done; None where nobody said. Not part of the fingerprint: a measurement.
     """
 
     name: str
@@ -124,6 +163,8 @@ class ModelSpec:
     dtype: str
     tokenizer: str | None
     source: str
+    over_length: str = "refuse"
+    agreement: float | None = None
 
     @property
     def key(self) -> str:
@@ -133,8 +174,8 @@ class ModelSpec:
     @property
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change with all that changes a vector."""
-        identity = asdict(self)
-        del identity["source"]
+        identity = _without_defaults(self, ["over_length"])
+        del identity["source"], identity["agreement"]
         return fingerprint_of(identity)
 
 
@@ -144,7 +185,9 @@ class ChunkerSpec:
 
     `max_tokens` includes special tokens and is counted with the tokenizer that yields the most
     tokens; `overlap_tokens` is how much of a chunk its successor repeats. `tokenizers` are the
-    content hashes of all tokenizers that count.
+    content hashes of all tokenizers that count. `title_prefix`: the title of a document is embedded
+    before each of its chunks. `parser` is the LlamaIndex node parser that cuts, with its settings, as
+    JSON; empty where none does.
     """
 
     method: str = "words"
@@ -152,11 +195,13 @@ class ChunkerSpec:
     max_tokens: int = 256
     overlap_tokens: int = 0
     tokenizers: tuple[str, ...] = ()
+    title_prefix: bool = False
+    parser: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change with any setting."""
-        return fingerprint_of(asdict(self))
+        return fingerprint_of(_without_defaults(self, ["title_prefix", "parser"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,10 +365,10 @@ class Deployment:
             If it is not a deployment record.
         """
         try:
-            fields = dict(value)
+            given = dict(value)
             for name in ("models", "weights", "fingerprints"):
-                fields[name] = tuple(fields[name])
-            return cls(**fields)
+                given[name] = tuple(given[name])
+            return cls(**given)
         except _NOT_A_RECORD as error:
             raise StoreCorruptError(f"deployment: expected the fields of a record, got {value!r}") from error
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from llama_index.core.schema import NodeRelationship, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from retriever.errors import StoreCorruptError
-from retriever.payload import OWN_FIELD, RESERVED_FIELDS, to_chunk, to_node, to_payload
+from retriever.payload import OWN_FIELD, RESERVED_FIELDS, text_hash, to_chunk, to_node, to_payload
 from retriever.records import Chunk
 
 CHUNK = Chunk(
@@ -33,7 +34,20 @@ def test_a_chunk_survives_its_payload(payload: dict[str, Any]) -> None:
 
 
 def test_a_payload_carries_what_a_later_run_asks_for(payload: dict[str, Any]) -> None:
-    assert payload[OWN_FIELD] == {"index": 3, "tokens": 12, "document_hash": "abc", "chunk_count": 7}
+    assert payload[OWN_FIELD] == {
+        "index": 3,
+        "tokens": 12,
+        "document_hash": "abc",
+        "chunk_count": 7,
+        "text_hash": text_hash(CHUNK.text),
+    }
+
+
+def test_what_is_embedded_before_a_text_survives_and_tells_it_from_the_text_alone() -> None:
+    prefixed = replace(CHUNK, prefix="A title\n\n")
+    payload = to_payload(prefixed, document_hash="abc", chunk_count=7)
+    assert to_chunk(payload) == prefixed
+    assert payload[OWN_FIELD]["text_hash"] == text_hash("A title\n\n" + CHUNK.text) != text_hash(CHUNK.text)
 
 
 def test_metadata_lies_at_the_top_where_filters_look(payload: dict[str, Any]) -> None:

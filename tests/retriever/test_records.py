@@ -12,6 +12,7 @@ from retriever.records import (
     CorpusManifest,
     Deployment,
     Document,
+    Heading,
     ModelSpec,
     check_corpus_name,
     fingerprint_of,
@@ -171,3 +172,16 @@ def test_what_is_no_manifest_is_refused(broken: object) -> None:
 def test_what_is_no_deployment_is_refused(broken: object) -> None:
     with pytest.raises(StoreCorruptError, match="deployment"):
         Deployment.from_json(broken)  # type: ignore[arg-type]
+
+
+def test_a_setting_at_its_default_leaves_fingerprints_as_they_were_before_it_existed() -> None:
+    # Computed by release 0.1.0 as it was before `title_prefix`, `parser`, `over_length` and `agreement`.
+    assert ChunkerSpec(tokenizers=("a", "b")).fingerprint == "745ccb99e0f8ae36"
+    assert replace(ChunkerSpec(), title_prefix=True).fingerprint != ChunkerSpec().fingerprint
+    assert replace(ChunkerSpec(), parser="{}").fingerprint != ChunkerSpec().fingerprint
+
+
+def test_headings_count_for_the_content_of_a_document() -> None:
+    plain = Document(doc_id="d", text="A\n\nb")
+    headed = replace(plain, headings=(Heading(start_char=0, level=1, title="A"),))
+    assert headed.content_hash != plain.content_hash
