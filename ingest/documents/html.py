@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 _WITHOUT_TEXT = frozenset(
     {"head", "iframe", "nav", "noscript", "script", "style", "svg", "template", "title"}
 )
-_GAPS = dict.fromkeys(("br", "caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"), LINE)
+_GAPS = dict.fromkeys(("caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"), LINE)
 _GAPS |= dict.fromkeys(
     (
         *("address", "article", "aside", "blockquote", "details", "dl", "fieldset", "figure", "footer"),
-        *("form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "main", "ol", "p", "pre"),
+        *("form", "header", "hr", "main", "ol", "p", "pre"),
         *("section", "table", "ul"),
     ),
     PARAGRAPH,
 )
 _CELLS = ("td", "th")
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _WHITE_SPACE = re.compile(r"[ \t\n\f\r]+")
 _AS_IN_BROWSERS = {
     "ascii": "windows-1252",
@@ -50,7 +51,7 @@ def declared_encoding(data: bytes) -> str | None:
 
 
 def html_content(source: str) -> Content:
-    """Return the text of an HTML page and its title.
+    """Return the text of an HTML page, its title and its headings.
 
     Scripts, styles, navigation and the like are left out; descriptions of images are kept. Blocks are
     separated by line ends or blank lines, cells of a table by tabs; white space counts as in a browser.
@@ -62,8 +63,8 @@ def html_content(source: str) -> Content:
     """
     soup = _parsed(source)
     title = soup.find("title")
-    heading = _collapsed(title.get_text()).strip() if title else ""
-    return Content(text=_text(soup), title=heading or None)
+    words = _collapsed(title.get_text()).strip() if title else ""
+    return _plain(soup).content(title=words or None)
 
 
 def _parsed(source: str) -> BeautifulSoup:
@@ -79,7 +80,7 @@ def _parsed(source: str) -> BeautifulSoup:
             raise SourceError("broken HTML: expected a page that can be parsed; repair it") from error
 
 
-def _text(soup: BeautifulSoup) -> str:
+def _plain(soup: BeautifulSoup) -> PlainText:
     from bs4.element import NavigableString, PreformattedString, Tag
 
     plain = PlainText()
@@ -90,7 +91,7 @@ def _text(soup: BeautifulSoup) -> str:
             _write_edge(plain, node, begins=begins)
         elif isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
             _write_string(plain, str(node), preformatted=preformatted > 0)
-    return plain.text
+    return plain
 
 
 def _events(root: Tag) -> Iterator[tuple[PageElement, bool]]:
@@ -120,6 +121,11 @@ def _write_edge(plain: PlainText, tag: Tag, *, begins: bool) -> None:
         plain.lead("") if begins else plain.end_cell()
     elif tag.name == "img" and begins:
         _write_string(plain, str(tag.get("alt", "")), preformatted=False)
+    elif tag.name == "br":
+        plain.line_break()
+    elif tag.name in _HEADINGS:
+        plain.begin_heading(_HEADINGS[tag.name]) if begins else plain.end_heading()
+        plain.gap(PARAGRAPH)
     elif tag.name in _GAPS:
         plain.gap(_GAPS[tag.name])
 

@@ -28,7 +28,7 @@ _CELLS = ("td", "th")
 
 
 def markdown_content(source: str) -> Content:
-    """Return the text of a Markdown file (CommonMark with tables and strikethrough) and its title.
+    """Return the text of a Markdown file (CommonMark with tables and strikethrough), title and headings.
 
     Headings, paragraphs, list items, code, table cells, link texts and descriptions of images are
     kept; their markup, link targets and front matter are not. Numbers of lists stay, since text refers
@@ -43,7 +43,7 @@ def markdown_content(source: str) -> Content:
     body = source[front.end() :] if front else source
     tokens = _tokens(body)
     title = _TITLE.search(front[1]) if front else None
-    return Content(text=_text(tokens), title=title[2] if title else _first_heading(tokens))
+    return _plain(tokens).content(title=title[2] if title else _first_heading(tokens))
 
 
 def _tokens(body: str) -> list[Token]:
@@ -64,11 +64,11 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
 
 
-def _text(tokens: Sequence[Token]) -> str:
+def _plain(tokens: Sequence[Token]) -> PlainText:
     plain = PlainText()
     for token in tokens:
         _write(plain, token)
-    return plain.text
+    return plain
 
 
 def _write(plain: PlainText, token: Token) -> None:
@@ -77,6 +77,11 @@ def _write(plain: PlainText, token: Token) -> None:
         _write_content(plain, token)
     elif token.tag == "li":
         _write_item_edge(plain, token)
+    elif token.type == "heading_open":
+        plain.begin_heading(int(token.tag[1:]))
+    elif token.type == "heading_close":
+        plain.end_heading()
+        plain.gap(PARAGRAPH)
     elif token.tag in _CELLS:
         plain.lead("") if token.nesting > 0 else plain.end_cell()
     else:
@@ -85,15 +90,18 @@ def _write(plain: PlainText, token: Token) -> None:
 
 def _write_content(plain: PlainText, token: Token) -> None:
     if token.type == "inline":
-        gap, text = "", _inline(token.children or ())
-    elif token.type == "html_block":
-        gap, text = PARAGRAPH, html_content(token.content).text
+        text = _inline(token.children or ())
+        if text:
+            plain.write(text.replace(LINE, SPACE) if plain.in_heading else text)
+        return
+    if token.type == "html_block":
+        content = html_content(token.content)
     else:
-        gap, text = PARAGRAPH, token.content.rstrip("\n")
-    if text:
-        plain.gap(gap)
-        plain.write(text)
-        plain.gap(gap)
+        content = Content(text=token.content.rstrip("\n"))
+    if content.text:
+        plain.gap(PARAGRAPH)
+        plain.write_content(content)
+        plain.gap(PARAGRAPH)
 
 
 def _write_item_edge(plain: PlainText, token: Token) -> None:
