@@ -8,7 +8,10 @@ from retriever.errors import ModelTooShortError
 from retriever.models.protocol import EmbeddingModel, Tokenizer
 from retriever.records import Chunk, ChunkerSpec
 
-_WAY_OUT = "Ingest into a corpus of another name, which is cut for this model too."
+_WAY_OUT = (
+    "Have long chunks embedded in pieces (--over-length windows), or ingest into a corpus of another name, "
+    "which is cut for this model too."
+)
 
 
 class LengthGuard:
@@ -23,8 +26,9 @@ class LengthGuard:
     def of(cls, model: EmbeddingModel, chunker: ChunkerSpec) -> LengthGuard | None:
         """Return the guard of a model, or None where it needs none.
 
-        None: it has no limit; or its tokenizer counted when the chunks were cut, and the longest of
-        them fits; or it has no tokenizer here, and its limit leaves room for the longest.
+        None: it has no limit, or embeds what is longer in pieces; or its tokenizer counted when the
+        chunks were cut, and the longest of them fits; or it has no tokenizer here, and its limit leaves
+        room for the longest.
 
         Raises
         ------
@@ -50,7 +54,7 @@ class LengthGuard:
     def check(self, chunks: Sequence[Chunk]) -> None:
         """Raise `ModelTooShortError` if the model would truncate one of these chunks."""
         prompt = self._model.spec.document_prompt
-        counts = self._tokenizer.count([prompt + chunk.text for chunk in chunks])
+        counts = self._tokenizer.count([prompt + chunk.embedded_text for chunk in chunks])
         for chunk, count in zip(chunks, counts, strict=True):
             if count > self._limit:
                 raise ModelTooShortError(

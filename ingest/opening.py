@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Self
 
-from ingest.chunks import Chunker, chunker_for
+from ingest.chunks import NODE_PARSER, Chunker, ChunkSettings, chunker_for, chunker_of, parser_identity
 from ingest.lengths import LengthGuard
 from retriever.corpus import Corpus
-from retriever.errors import InputError, ModelMismatchError
-from retriever.models.protocol import EmbeddingModel
-from retriever.records import ChunkerSpec, CorpusManifest
+from retriever.errors import InputError, ModelMismatchError, StoreLockedError
+from retriever.models import load_stored
+from retriever.models.protocol import EmbeddingModel, Tokenizer
+from retriever.records import ChunkerSpec, CorpusManifest, ModelSpec
 from retriever.search import stored_models
 from retriever.store.protocol import VectorStore
-
-DEFAULT_CHUNK_TOKENS = 256
-"""As in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,103 +29,171 @@ class OpenedCorpus:
     models: Mapping[str, EmbeddingModel]
     guards: Sequence[LengthGuard]
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.corpus.close()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """All that a run needs, checked, before anything is written.
+
+    Attributes
+    ----------
+    store, name
+        Which corpus.
+    exists
+        Whether the store has it.
+    corpus
+        The corpus as it is, for reading; None where it is not there or is to be made anew.
+    chunker
+        How documents are, or will be, cut.
+    models
+        Every model that its vectors will have, by key: the stored ones first.
+    guards
+        What checks chunks for models that had no say in how the corpus is cut.
+    """
+
+    store: VectorStore
+    name: str
+    exists: bool
+    corpus: Corpus | None
+    chunker: Chunker
+    models: Mapping[str, EmbeddingModel]
+    guards: Sequence[LengthGuard]
+
+    @contextmanager
+    def for_writing(self) -> Iterator[OpenedCorpus]:
+        """Be the only writer of the corpus within ``with``: made if it has to be, with room for all models.
+
+        Raises
+        ------
+        StoreLockedError
+            If another run writes to the corpus, or has changed its models since it was opened.
+        """
+        if self.corpus is not None:
+            with self._locked(self.corpus) as opened:
+                yield opened
+            return
+        if self.exists:
+            self.store.drop(self.name)
+        specs = [model.spec for model in self.models.values()]
+        with (
+            Corpus.create(self.store, self.name, chunker=self.chunker.spec, models=specs) as corpus,
+            self._locked(corpus) as opened,
+        ):
+            yield opened
+
+    @contextmanager
+    def _locked(self, corpus: Corpus) -> Iterator[OpenedCorpus]:
+        known = corpus.manifest.keys
+        with corpus.lock():
+            if corpus.manifest.keys != known:
+                raise StoreLockedError(
+                    f"corpus {self.name!r} at {corpus.location}: expected the models {', '.join(known)}, got "
+                    f"{', '.join(corpus.manifest.keys)}: another run has changed them meanwhile. Run again."
+                )
+            corpus.add_models([model.spec for model in self.models.values()])
+            yield OpenedCorpus(corpus=corpus, chunker=self.chunker, models=self.models, guards=self.guards)
 
 
-def open_for_writing(  # noqa: PLR0913  # all but the first three by name
+@contextmanager
+def prepare(  # noqa: PLR0913  # all but the first three by name
     store: VectorStore,
     name: str,
     models: Sequence[EmbeddingModel],
     *,
-    combine: Sequence[Sequence[str]],
-    chunk_tokens: int | None,
-    overlap_tokens: int | None,
-) -> OpenedCorpus:
-    """Open the corpus and add the models it has not seen; or create it for these models.
+    combine: Sequence[Sequence[str]] = (),
+    settings: ChunkSettings | None = None,
+    recreate: bool = False,
+) -> Iterator[Opening]:
+    """Open the corpus, and load its models; or see what it takes to make it for these models.
 
-    All is checked before anything is written, the combinations that are to be made afterwards too.
-    None for the sizes means as the corpus is, or 256 and 0 for a new one.
+    All is checked, the combinations that are to be made afterwards too, and nothing is written. With
+    `recreate`, a corpus that is there will be dropped with all it holds, its deployments too, and made
+    anew.
 
     Raises
     ------
     InputError
-        If a new corpus gets no model, or a combination is not of at least two models of the corpus.
+        If a new corpus gets no model, a combination is not of at least two models of the corpus, or
+        documents cannot be cut as wished.
     ModelMismatchError
-        If a model or a size differs from what the corpus was made with, or two models have one key.
+        If a model or how documents are cut differs from what the corpus was made with, or two models
+        have one key.
     ModelTooShortError
         If a model would truncate chunks, also chunks that are stored.
     """
+    wished = ChunkSettings() if settings is None else settings
     given = _by_key(models)
-    if name not in store.names():
-        return _create(
-            store,
-            name,
-            given,
-            combine=combine,
-            chunk_tokens=DEFAULT_CHUNK_TOKENS if chunk_tokens is None else chunk_tokens,
-            overlap_tokens=0 if overlap_tokens is None else overlap_tokens,
+    exists = name in store.names()
+    if recreate or not exists:
+        chunker = _new_chunker(name, given, combine, wished)
+        yield Opening(
+            store=store, name=name, exists=exists, corpus=None, chunker=chunker, models=given, guards=()
         )
-    corpus = Corpus.open(store, name)
-    try:
-        _check_setting(corpus, "--chunk-tokens", corpus.manifest.chunker.max_tokens, chunk_tokens)
-        _check_setting(corpus, "--chunk-overlap", corpus.manifest.chunker.overlap_tokens, overlap_tokens)
-        return _reopen(corpus, given, combine)
-    except BaseException:
-        corpus.close()
-        raise
+        return
+    with Corpus.open(store, name) as corpus:
+        _check_settings(corpus, wished)
+        yield _reopening(store, corpus, given, combine, parser=wished.parser)
 
 
-def _create(  # noqa: PLR0913  # all but the first three by name
-    store: VectorStore,
+def _new_chunker(
     name: str,
     given: Mapping[str, EmbeddingModel],
-    *,
     combine: Sequence[Sequence[str]],
-    chunk_tokens: int,
-    overlap_tokens: int,
-) -> OpenedCorpus:
+    settings: ChunkSettings,
+) -> Chunker:
     if not given:
         raise InputError(
             f"corpus {name!r}: expected at least one model for a new corpus, got none. "
             "Name some (--models A,B), or check the name of the corpus and its store."
         )
-    models = list(given.values())
-    specs = [model.spec for model in models]
-    chunker = chunker_for(models, max_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
-    _check_combinations(CorpusManifest(corpus=name, chunker=chunker.spec, models=tuple(specs)), combine)
-    corpus = Corpus.create(store, name, chunker=chunker.spec, models=specs)
-    return OpenedCorpus(corpus=corpus, chunker=chunker, models=given, guards=())
+    chunker = chunker_for(list(given.values()), settings)
+    specs: tuple[ModelSpec, ...] = tuple(model.spec for model in given.values())
+    _check_combinations(CorpusManifest(corpus=name, chunker=chunker.spec, models=specs), combine)
+    return chunker
 
 
-def _reopen(
-    corpus: Corpus, given: Mapping[str, EmbeddingModel], combine: Sequence[Sequence[str]]
-) -> OpenedCorpus:
+def _reopening(
+    store: VectorStore,
+    corpus: Corpus,
+    given: Mapping[str, EmbeddingModel],
+    combine: Sequence[Sequence[str]],
+    *,
+    parser: object | None,
+) -> Opening:
     manifest = corpus.manifest
     known = {key: model for key, model in given.items() if key in manifest.keys}
     added = {key: model for key, model in given.items() if key not in manifest.keys}
     new_specs = [model.spec for model in added.values()]
     _check_combinations(replace(manifest, models=(*manifest.models, *new_specs)), combine)
-    stored = stored_models(corpus, manifest.keys, given=known)
-    counted = manifest.chunker.tokenizers
-    chunker = Chunker(
-        manifest.chunker,
-        [
-            model.tokenizer
-            for model in stored.values()
-            if model.tokenizer is not None and model.tokenizer.fingerprint in counted
-        ],
+    models = {**stored_models(corpus, manifest.keys, given=known), **added}
+    chunker = chunker_of(manifest.chunker, _counting(manifest, models.values()), parser=parser)
+    _check_stored(corpus, _guards(added.values(), manifest.chunker))
+    return Opening(
+        store=store,
+        name=corpus.name,
+        exists=True,
+        corpus=corpus,
+        chunker=chunker,
+        models=models,
+        guards=_guards(models.values(), manifest.chunker),
     )
-    new_guards = _guards(added.values(), manifest.chunker)
-    for chunks in corpus.chunks() if new_guards else ():
-        for guard in new_guards:
+
+
+def _counting(manifest: CorpusManifest, models: Iterable[EmbeddingModel]) -> list[Tokenizer]:
+    """Return the tokenizers that count when documents are cut, those of models dropped since included."""
+    found = {model.tokenizer.fingerprint: model.tokenizer for model in models if model.tokenizer is not None}
+    for spec in manifest.counting:
+        if spec.tokenizer not in found:
+            tokenizer = load_stored(spec).tokenizer
+            if tokenizer is not None:
+                found[tokenizer.fingerprint] = tokenizer
+    return [tokenizer for key, tokenizer in found.items() if key in manifest.chunker.tokenizers]
+
+
+def _check_stored(corpus: Corpus, guards: Sequence[LengthGuard]) -> None:
+    """Refuse models that would truncate chunks that are stored."""
+    for chunks in corpus.chunks() if guards else ():
+        for guard in guards:
             guard.check(chunks)
-    corpus.add_models([model.spec for model in given.values()])
-    guards = [*_guards(stored.values(), manifest.chunker), *new_guards]
-    return OpenedCorpus(corpus=corpus, chunker=chunker, models={**stored, **added}, guards=guards)
 
 
 def _by_key(models: Sequence[EmbeddingModel]) -> dict[str, EmbeddingModel]:
@@ -154,9 +220,43 @@ def _guards(models: Iterable[EmbeddingModel], chunker: ChunkerSpec) -> list[Leng
     return [guard for guard in guards if guard is not None]
 
 
-def _check_setting(corpus: Corpus, option: str, stored: int, given: int | None) -> None:
-    if given is not None and given != stored:
-        raise ModelMismatchError(
-            f"corpus {corpus.name!r} at {corpus.location}, {option}: expected {stored}, as it was made with, "
-            f"got {given}. Leave the option out, or ingest into a corpus of another name."
+def _check_settings(corpus: Corpus, wished: ChunkSettings) -> None:
+    """Refuse each wish that differs from how the corpus is cut, before its models are loaded."""
+    stored = corpus.manifest.chunker
+    _check_parser(corpus, wished)
+    for option, found, given in (
+        ("--chunking", stored.method, wished.method),
+        ("--chunk-tokens", stored.max_tokens, wished.max_tokens),
+        ("--chunk-overlap", stored.overlap_tokens, wished.overlap_tokens),
+        ("--title-prefix", _switch(stored.title_prefix), _switch(wished.title_prefix)),
+    ):
+        if given is not None and given != found:
+            raise _differs(
+                corpus, option, expected=str(found), got=str(given), way_out="Leave the option out"
+            )
+
+
+def _check_parser(corpus: Corpus, wished: ChunkSettings) -> None:
+    stored, given = corpus.manifest.chunker, parser_identity(wished.parser)
+    if stored.method == NODE_PARSER and not given:
+        raise _differs(
+            corpus,
+            "chunks",
+            expected=f"the node parser of the program that made it, {stored.parser}",
+            got="none",
+            way_out="Ingest from Python with the same parser (parser=...), which no option can name",
         )
+    if given != stored.parser:
+        cut_by = stored.parser or f"Tandem's own chunking by {stored.method}"
+        raise _differs(corpus, "node parser", expected=cut_by, got=given, way_out="Give the same one")
+
+
+def _switch(on: bool | None) -> str | None:  # noqa: FBT001  # a setting that is a boolean
+    return None if on is None else "on" if on else "off"
+
+
+def _differs(corpus: Corpus, name: str, *, expected: str, got: str, way_out: str) -> ModelMismatchError:
+    return ModelMismatchError(
+        f"corpus {corpus.name!r} at {corpus.location}, {name}: expected {expected}, as it was made with, "
+        f"got {got}. {way_out}, make the corpus anew (--recreate), or ingest into a corpus of another name."
+    )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from retriever.errors import InputError, StoreCorruptError
@@ -75,13 +75,13 @@ class Document:
 
     `metadata` holds JSON values; it travels to every chunk and can be filtered on. `text` is what
     offsets of chunks refer to. `headings` are those of its source, in the order of the text, where it
-    marks them (Markdown, HTML, Word).
+    marks them (Markdown, HTML, Word); None where nobody has looked.
     """
 
     doc_id: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    headings: tuple[Heading, ...] = ()
+    headings: tuple[Heading, ...] | None = None
 
     @property
     def content_hash(self) -> str:
@@ -221,6 +221,8 @@ class CorpusManifest:
     spreads
         Standard deviation of the cosines between sampled chunks, by model key; measured after
         ingest. The default weights are one over these.
+    counting
+        Models that were dropped since, but whose tokenizers still count when documents are cut.
     format_version
         Version of the layout.
     """
@@ -230,6 +232,7 @@ class CorpusManifest:
     models: tuple[ModelSpec, ...]
     combinations: tuple[tuple[str, ...], ...] = ()
     spreads: Mapping[str, float] = field(default_factory=dict)
+    counting: tuple[ModelSpec, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -283,9 +286,26 @@ class CorpusManifest:
             raise InputError(f"combination: expected different models, got {COMBINED.join(names)}")
         return tuple(key for key in self.keys if key in keys)
 
+    def without(self, key: str) -> CorpusManifest:
+        """Return the manifest without a model and its combinations.
+
+        The chunks stay as they are, so where no other model has its tokenizer it goes on counting.
+        """
+        gone = self.model(key)
+        models = tuple(model for model in self.models if model is not gone)
+        counts = gone.tokenizer in self.chunker.tokenizers
+        shared = gone.tokenizer in {model.tokenizer for model in (*models, *self.counting)}
+        return replace(
+            self,
+            models=models,
+            combinations=tuple(keys for keys in self.combinations if key not in keys),
+            spreads={other: value for other, value in self.spreads.items() if other != key},
+            counting=(*self.counting, gone) if counts and not shared else self.counting,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values from which `from_json` makes an equal manifest."""
-        return asdict(self)
+        return _without_defaults(self, ["counting"])
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CorpusManifest:
@@ -311,6 +331,7 @@ class CorpusManifest:
                 models=tuple(ModelSpec(**model) for model in value["models"]),
                 combinations=tuple(tuple(keys) for keys in value["combinations"]),
                 spreads=dict(value["spreads"]),
+                counting=tuple(ModelSpec(**model) for model in value.get("counting", ())),
             )
         except _NOT_A_RECORD as error:
             raise StoreCorruptError(f"manifest: expected the fields of a manifest, got {value!r}") from error

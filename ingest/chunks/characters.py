@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Flags: TypeAlias = NDArray[np.uint16]
 Mask: TypeAlias = NDArray[np.bool_]
+Positions: TypeAlias = NDArray[np.int64]
 
 SPACE = 1
 """White space, as `str.isspace` and `str.strip` see it."""
@@ -94,7 +95,8 @@ _CATEGORIES = {
     "Ll": LOWER,
 }
 _SMALL_KANA_AND_MARKS = "々〻ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶーゝゞヽヾ"
-_SENTENCE_ENDS = ".!?…‼⁇⁈⁉।॥؟۔።။។。｡！．？"  # noqa: RUF001 - stops of many scripts, alike on purpose
+STOPS = ".!?…‼⁇⁈⁉।॥؟۔።။។。｡！．？"  # noqa: RUF001 - stops of many scripts, alike on purpose
+"""Full stops and their kin."""
 _REGIONAL = (0x1F1E6, 0x1F1FF)
 
 
@@ -137,7 +139,7 @@ def _table() -> Flags:
             table[first : last + 1] |= flag
     for characters, flag in (
         (_SMALL_KANA_AND_MARKS, CLOSES),
-        (_SENTENCE_ENDS, ENDS_SENTENCE | CLOSES),
+        (STOPS, ENDS_SENTENCE | CLOSES),
         ("'\"", WRAPS),
     ):
         table[[ord(character) for character in characters]] |= flag

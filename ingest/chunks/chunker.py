@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from uuid import UUID, uuid5
 
+from ingest.chunks.budget import Budget
+from ingest.chunks.identity import chunk_id
 from ingest.chunks.pieces import Piece, pieces_of
-from ingest.chunks.planner import Budget
-from retriever.errors import InputError, ModelError, ModelMismatchError, ModelTooShortError
-from retriever.models.protocol import EmbeddingModel, Tokenizer
+from ingest.chunks.rules import Rules
+from ingest.chunks.sections import Section, sections_of
+from ingest.chunks.settings import MARKDOWN, METHODS, NODE_PARSER, SENTENCES
+from ingest.chunks.titles import Prefix, prefix_of
+from retriever.errors import InputError, ModelMismatchError
+from retriever.models.protocol import Tokenizer
 from retriever.records import Chunk, ChunkerSpec, Document
 
-NAMESPACE = UUID("77ffd335-2e2e-431b-91ef-7280b0955725")
-"""Of the chunk ids; with another one every stored chunk would be a stranger."""
+SECTION = "section"
+"""Where the metadata of a chunk name the headings it stands under."""
+
+_BETWEEN = " \u203a "
+_VERSION = 1
+"""Of all ways of cutting, so far."""
 
 
-class Chunker:
+class TextChunker:
     """Cuts documents into chunks of at most `spec.max_tokens` tokens by every tokenizer.
 
-    - The tokens of each chunk are counted on its own text, special tokens included. Nor has a chunk
-      more than 32 characters for each token allowed, which only text with hardly any tokens meets.
-    - A chunk ends where a paragraph ends; if that leaves it less than half full, where a sentence ends;
-      else where a line ends; else after any word.
+    - The tokens of each chunk are counted on what is embedded of it: its text, perhaps the title of the
+      document before it, special tokens included. Nor has its text more than 32 characters for each
+      token allowed, which only text with hardly any tokens meets.
+    - By ``"words"``, a chunk ends where a paragraph ends; if that leaves it less than half full, where a
+      sentence ends; else where a line ends; else after any word.
+    - By ``"sentences"``, it ends where a paragraph ends if that leaves it half full, else where a
+      sentence ends. Only of a sentence that is alone too long, pieces are cut as by words.
+    - By ``"markdown"``, each section is cut as by words: a chunk has text of one section only, and
+      begins with the heading if it is the first of them. A heading directly above a deeper one has no
+      text of its own; it stands in the section of that one. The metadata of a chunk then have
+      ``section``, the titles of the headings it stands under.
     - Words are what white space separates. Scripts that are written without spaces (Chinese, Japanese,
       Thai and their like) may be cut between any two characters, punctuation and marks aside.
     - A single word that is too long is cut between tokens, and within what is seen as one character
       only where that alone is too long.
     - With overlap, a chunk begins with the last words of the one before, as many as have at most
       `spec.overlap_tokens` tokens: fewer where the next word would no longer fit, none inside a word that
-      was cut.
+      was cut. By sentences, these are whole sentences, fewer where the next sentence would no longer fit;
+      words only within a sentence that was cut. No section begins with the words of another.
+    - With `spec.title_prefix`, the ``title`` among the document's metadata and an empty line are embedded
+      before each chunk that does not begin with the title itself; of a title that takes more than a
+      quarter of a chunk, as many words as do not. Overlap is counted without it.
 
     Parameters
     ----------
@@ -47,13 +65,9 @@ class Chunker:
     """
 
     def __init__(self, spec: ChunkerSpec, tokenizers: Sequence[Tokenizer]) -> None:
-        self._tokenizers = _distinct(tokenizers)
-        _check_spec(spec, self._tokenizers)
-        specials = tuple(tokenizer.count([""])[0] for tokenizer in self._tokenizers)
-        _check_sizes(spec, max(specials))
-        self._budget = Budget(
-            max_tokens=spec.max_tokens, overlap_tokens=spec.overlap_tokens, specials=specials
-        )
+        _check_method(spec)
+        self._tokenizers = distinct(tokenizers)
+        self._budget = budget_of(spec, self._tokenizers)
         self._spec = spec
         self._fingerprint = spec.fingerprint
 
@@ -65,123 +79,127 @@ class Chunker:
     def chunks(self, document: Document, corpus: str) -> list[Chunk]:
         """Return the chunks of `document` in order; none if it has only white space.
 
-        Ids depend on the corpus, the document's id, the place and text of the chunk and the spec,
-        and on nothing else.
+        Ids depend on the corpus, the document's id, the place, text and prefix of the chunk and the
+        spec, and on nothing else.
 
         Raises
         ------
         InputError
-            If a single character has more tokens than a chunk may have.
+            If a single character has more tokens than a chunk may have; if sections are asked for and the
+            document has a ``section`` among its metadata already, or headings that are not in its text.
         """
-        pieces = pieces_of(document.text, self._tokenizers, self._budget)
-        return [self._chunk(document, corpus, index, piece) for index, piece in enumerate(pieces)]
+        rules = self._rules(document)
+        chunks: list[Chunk] = []
+        for section in self._sections(document):
+            for piece in pieces_of(document.text[section.start : section.end], rules):
+                chunks.append(self._chunk(document, corpus, len(chunks), section, piece, rules.prefix))
+        return chunks
 
-    def _chunk(self, document: Document, corpus: str, index: int, piece: Piece) -> Chunk:
-        text = document.text[piece.start : piece.end]
-        identity = json.dumps([corpus, document.doc_id, index, text, self._fingerprint])
+    def _rules(self, document: Document) -> Rules:
+        prefix = Prefix()
+        if self._spec.title_prefix:
+            prefix = prefix_of(document, self._tokenizers, self._budget)
+        return Rules(
+            tokenizers=self._tokenizers,
+            bare=self._budget,
+            prefixed=self._budget.with_prefix(prefix.text, self._tokenizers) if prefix.text else self._budget,
+            prefix=prefix,
+            whole_sentences=self._spec.method == SENTENCES,
+        )
+
+    def _sections(self, document: Document) -> list[Section]:
+        if self._spec.method != MARKDOWN:
+            return [Section(start=0, end=len(document.text))]
+        if SECTION in document.metadata:
+            raise InputError(
+                f"metadata: expected another name than {SECTION!r}, which chunking by markdown sets; "
+                "rename it, or choose another chunking"
+            )
+        return sections_of(document)
+
+    def _chunk(  # noqa: PLR0913, PLR0917  # one call, in the order of what it is made of
+        self, document: Document, corpus: str, index: int, section: Section, piece: Piece, prefix: Prefix
+    ) -> Chunk:
+        start, end = section.start + piece.start, section.start + piece.end
+        text = document.text[start:end]
+        before = prefix.before(document.text, start)
         return Chunk(
-            chunk_id=str(uuid5(NAMESPACE, identity)),
+            chunk_id=chunk_id(
+                corpus=corpus,
+                doc_id=document.doc_id,
+                index=index,
+                text=text,
+                prefix=before,
+                fingerprint=self._fingerprint,
+            ),
             doc_id=document.doc_id,
             index=index,
             text=text,
-            start_char=piece.start,
-            end_char=piece.end,
+            start_char=start,
+            end_char=end,
             token_count=piece.token_count,
-            metadata=dict(document.metadata),
+            metadata=dict(document.metadata)
+            | ({SECTION: _BETWEEN.join(section.path)} if section.path else {}),
+            prefix=before,
         )
 
 
-def chunker_for(
-    models: Sequence[EmbeddingModel], *, max_tokens: int = 256, overlap_tokens: int = 0
-) -> Chunker:
-    """Return a chunker whose chunks all of `models` read to the end.
-
-    Parameters
-    ----------
-    models
-        One or more. Those without a tokenizer on this machine are trusted to have room: only the
-        tokenizers of the others count.
-    max_tokens
-        The longest chunk, special tokens included and the models' document prompts not; 256 as in the
-        paper this rests on.
-    overlap_tokens
-        How much of a chunk its successor repeats.
-
-    Raises
-    ------
-    ModelError
-        If no model has a tokenizer.
-    ModelTooShortError
-        If a model reads less than such a chunk with its prompt.
-    InputError
-        If there is no room for text, or more overlap than half a chunk.
-    """
-    tokenizers = _distinct([model.tokenizer for model in models if model.tokenizer is not None])
-    if not tokenizers:
-        names = ", ".join(model.spec.name for model in models) or "no model"
-        raise ModelError(
-            f"chunks: expected a model with a tokenizer on this machine, got {names}. "
-            "Add a local model: its tokenizer measures the chunks."
-        )
-    for model in models:
-        _check_room(model, max_tokens, tokenizers)
-    fingerprints = tuple(tokenizer.fingerprint for tokenizer in tokenizers)
-    spec = ChunkerSpec(max_tokens=max_tokens, overlap_tokens=overlap_tokens, tokenizers=fingerprints)
-    return Chunker(spec, tokenizers)
-
-
-def _distinct(tokenizers: Sequence[Tokenizer]) -> list[Tokenizer]:
+def distinct(tokenizers: Sequence[Tokenizer]) -> list[Tokenizer]:
     """Return one tokenizer of each fingerprint, sorted by it."""
     by_fingerprint = {tokenizer.fingerprint: tokenizer for tokenizer in tokenizers}
     return [by_fingerprint[fingerprint] for fingerprint in sorted(by_fingerprint)]
 
 
-def _check_room(model: EmbeddingModel, max_tokens: int, tokenizers: Sequence[Tokenizer]) -> None:
-    """Refuse a model that reads less than its prompt and `max_tokens`.
+def budget_of(spec: ChunkerSpec, tokenizers: Sequence[Tokenizer]) -> Budget:
+    """Return how long chunks may be.
 
-    The prompt of a model without a tokenizer is measured with the tokenizer that finds most in it.
+    Raises
+    ------
+    ModelMismatchError
+        If `spec` asks for other tokenizers.
+    InputError
+        If there is no room for text, or more overlap than half a chunk.
     """
-    limit = model.spec.max_tokens
-    if limit is None:
-        return
-    own = tokenizers if model.tokenizer is None else [model.tokenizer]
-    prompt = max(_prompt_tokens(model.spec.document_prompt, tokenizer) for tokenizer in own)
-    if limit < max_tokens + prompt:
-        raise ModelTooShortError(
-            f"model {model.spec.name}: expected room for {max_tokens + prompt} tokens ({max_tokens} of a "
-            f"chunk, {prompt} of its prompt), got {limit}. Make chunks shorter (--chunk-tokens "
-            f"{limit - prompt}), or take another model."
-        )
-
-
-def _prompt_tokens(prompt: str, tokenizer: Tokenizer) -> int:
-    with_prompt, without = tokenizer.count([prompt, ""])
-    return with_prompt - without
-
-
-def _check_spec(spec: ChunkerSpec, tokenizers: Sequence[Tokenizer]) -> None:
-    default = ChunkerSpec()
-    if (spec.method, spec.version) != (default.method, default.version):
-        raise ModelMismatchError(
-            f"chunker: expected method {default.method!r} version {default.version}, got {spec.method!r} "
-            f"version {spec.version}. Use the release that cut this corpus, or ingest it again."
-        )
     given = tuple(tokenizer.fingerprint for tokenizer in tokenizers)
     if not given or spec.tokenizers != given:
         raise ModelMismatchError(
             f"chunker: expected the tokenizers {', '.join(spec.tokenizers) or '(none)'}, "
             f"got {', '.join(given) or '(none)'}. Load the models that the corpus was cut for."
         )
-
-
-def _check_sizes(spec: ChunkerSpec, specials: int) -> None:
-    if spec.max_tokens <= specials:
+    specials = tuple(tokenizer.count([""])[0] for tokenizer in tokenizers)
+    if spec.max_tokens <= max(specials):
         raise InputError(
-            f"chunk tokens: expected more than the {specials} special tokens of a chunk, got "
+            f"chunk tokens: expected more than the {max(specials)} special tokens of a chunk, got "
             f"{spec.max_tokens}. Allow more (--chunk-tokens)."
         )
     if not 0 <= spec.overlap_tokens <= spec.max_tokens // 2:
         raise InputError(
             f"chunk overlap: expected 0 to {spec.max_tokens // 2} tokens, half of a chunk, got "
             f"{spec.overlap_tokens}. Let chunks overlap less."
+        )
+    return Budget(max_tokens=spec.max_tokens, overlap_tokens=spec.overlap_tokens, overheads=specials)
+
+
+def check_version(spec: ChunkerSpec) -> None:
+    """Refuse a corpus that another release cut in another way.
+
+    Raises
+    ------
+    ModelMismatchError
+        Then.
+    """
+    known = (*METHODS, NODE_PARSER)
+    if spec.method not in known or spec.version != _VERSION:
+        raise ModelMismatchError(
+            f"chunker: expected method {', '.join(map(repr, known))} version {_VERSION}, got {spec.method!r} "
+            f"version {spec.version}. Use the release that cut this corpus, or ingest it again."
+        )
+
+
+def _check_method(spec: ChunkerSpec) -> None:
+    check_version(spec)
+    if spec.method == NODE_PARSER:
+        raise ModelMismatchError(
+            f"chunker: expected a method of Tandem's own ({', '.join(METHODS)}), got a corpus that the node "
+            f"parser {spec.parser} cut. Give the same parser again."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,16 @@ from ingest.chunks.characters import (
     WRAPS,
     Flags,
     Mask,
+    Positions,
     codes_of,
     flags_of,
     grapheme_starts,
 )
-
-Positions: TypeAlias = NDArray[np.int64]
+from ingest.chunks.sentences import sentence_ends
 
 _NEWLINE = ord("\n")
 _WRAPS_AT_MOST = 3
+_MARKUP = codes_of("*_`~")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,8 @@ class Layout:
         int64, shape (n_words,): character offsets of each word; both increase.
     borders
         Indices of the words behind which a paragraph, a sentence or a line ends, in this order of
-        preference; each begins with -1 and increases.
+        preference; each begins with -1 and increases. Where sentences are exact, one ends with each
+        paragraph, too.
     graphemes
         Per character: whether a word that must be cut can be cut before it.
     """
@@ -54,13 +55,22 @@ class Layout:
     graphemes: Mask
 
 
-def layout_of(text: str) -> Layout:
-    """Return the words and borders of `text`."""
+def layout_of(text: str, *, exact_sentences: bool = False) -> Layout:
+    """Return the words and borders of `text`.
+
+    A sentence ends with a stop that no small letter follows; where sentences are to be exact, with what
+    `ingest.chunks.sentences` makes of such stops.
+    """
     codes = codes_of(text)
     flags = flags_of(codes)
     graphemes = grapheme_starts(codes, flags)
     starts, ends = _words(flags, graphemes)
-    return Layout(starts=starts, ends=ends, borders=_borders(codes, flags, starts, ends), graphemes=graphemes)
+    borders = _borders(codes, flags, starts, ends)
+    if exact_sentences:
+        borders = _with_sentences(
+            borders, sentence_ends(text, starts, ends, _stops(codes, flags, starts, ends))
+        )
+    return Layout(starts=starts, ends=ends, borders=borders, graphemes=graphemes)
 
 
 def _words(flags: Flags, graphemes: Mask) -> tuple[Positions, Positions]:
@@ -82,6 +92,20 @@ def _borders_without_space(flags: Flags, graphemes: Mask) -> Mask:
     free = ((before & (OPENS | JOINS)) == 0) & ((after & CLOSES) == 0)
     meeting: Mask = unspaced & solid & free & graphemes[1:]
     return meeting
+
+
+def _stops(codes: NDArray[np.uint32], flags: Flags, starts: Positions, ends: Positions) -> Positions:
+    """Return the words, the last one aside, that end with a stop or with what may stand behind one."""
+    lasts = ends - 1
+    closed = ((flags[lasts] & WRAPS) != 0) | np.isin(codes[lasts], _MARKUP)
+    return np.flatnonzero((_ends_sentence(flags, starts, ends) | closed)[:-1])
+
+
+def _with_sentences(
+    borders: tuple[Positions, Positions, Positions], sentences: Positions
+) -> tuple[Positions, Positions, Positions]:
+    paragraphs, _, lines = borders
+    return (paragraphs, np.union1d(paragraphs, sentences), lines)
 
 
 def _borders(

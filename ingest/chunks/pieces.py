@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.chunks.planner import Begin, Budget, Planner
+from ingest.chunks.planner import Begin, Planner
+from ingest.chunks.rules import Rules
 from retriever.errors import InputError
-from retriever.models.protocol import Tokenizer
 
 _WINDOW = 1 << 20
 """Characters that are laid out at once: bounds the memory that a long text takes."""
@@ -26,14 +26,14 @@ counting it is all the work there is."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A stretch of a text; `token_count` is the largest over the tokenizers."""
+    """A stretch of a text; `token_count` is of what is embedded, the largest over the tokenizers."""
 
     start: int
     end: int
     token_count: int
 
 
-def pieces_of(text: str, tokenizers: Sequence[Tokenizer], budget: Budget) -> Iterator[Piece]:
+def pieces_of(text: str, rules: Rules) -> Iterator[Piece]:
     """Yield the pieces of `text` in order; all that is no white space is in one of them.
 
     Raises
@@ -41,24 +41,26 @@ def pieces_of(text: str, tokenizers: Sequence[Tokenizer], budget: Budget) -> Ite
     InputError
         If a single character has more tokens than a piece may have.
     """
-    if len(text) <= _SHORT * budget.max_tokens:
-        whole = _whole(text, tokenizers)
-        if whole.token_count <= budget.max_tokens:
+    max_tokens = rules.bare.max_tokens
+    if len(text) <= _SHORT * max_tokens:
+        whole = _whole(text, rules)
+        if whole.token_count <= max_tokens:
             yield from [whole] if whole.start < whole.end else []
             return
     start, beyond = 0, 0
     while start < len(text):
-        window = _Window(text, start, tokenizers, budget)
+        window = _Window(text, start, rules)
         begin = yield from window.pieces(beyond)
         start, beyond = begin.start, begin.beyond
 
 
-def _whole(text: str, tokenizers: Sequence[Tokenizer]) -> Piece:
+def _whole(text: str, rules: Rules) -> Piece:
     """Return all of `text` as one piece, however long."""
-    trimmed = text.strip()
-    start = len(text) - len(text.lstrip())
-    count = max(tokenizer.count([trimmed])[0] for tokenizer in tokenizers)
-    return Piece(start=start, end=start + len(trimmed), token_count=count)
+    end = len(text.rstrip())
+    start = min(len(text) - len(text.lstrip()), end)
+    embedded = rules.embedded(text, start, end)
+    count = max(tokenizer.count([embedded])[0] for tokenizer in rules.tokenizers)
+    return Piece(start=start, end=end, token_count=count)
 
 
 class _Window:
@@ -68,15 +70,15 @@ class _Window:
     then changes nothing in it.
     """
 
-    def __init__(self, text: str, offset: int, tokenizers: Sequence[Tokenizer], budget: Budget) -> None:
-        margin = 2 * budget.characters
+    def __init__(self, text: str, offset: int, rules: Rules) -> None:
+        margin = 2 * rules.bare.characters
         self._offset = offset
         self._text = text[offset : offset + max(_WINDOW, 4 * margin)]
         ends_here = offset + len(self._text) == len(text)
         self._stop = len(self._text) - (0 if ends_here else margin)
-        self._planner = Planner(self._text, tokenizers, budget)
-        self._tokenizers = tokenizers
-        self._max_tokens = budget.max_tokens
+        self._planner = Planner(self._text, rules)
+        self._rules = rules
+        self._max_tokens = rules.bare.max_tokens
 
     def pieces(self, beyond: int) -> Generator[Piece, None, Begin]:
         """Yield the pieces of the window; return where the next window has to begin.
@@ -103,8 +105,8 @@ class _Window:
 
     def _counts(self, plan: Sequence[tuple[Begin, int]]) -> NDArray[np.int64]:
         """Return the tokens of each planned piece, shape (n_tokenizers, n_pieces)."""
-        texts = [self._text[begin.start : end] for begin, end in plan]
-        return np.array([tokenizer.count(texts) for tokenizer in self._tokenizers], dtype=np.int64)
+        texts = [self._rules.embedded(self._text, begin.start, end) for begin, end in plan]
+        return np.array([tokenizer.count(texts) for tokenizer in self._rules.tokenizers], dtype=np.int64)
 
     def _accept(self, plan: Sequence[tuple[Begin, int]], counts: NDArray[np.int64]) -> Iterator[Piece]:
         for (begin, end), count in zip(plan, counts.max(axis=0).tolist(), strict=False):

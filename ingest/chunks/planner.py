@@ -8,49 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest.chunks.layout import layout_of
+from ingest.chunks.rules import Rules
 from ingest.chunks.tokens import TokenMap, map_tokens
-from retriever.models.protocol import Tokenizer
-
-_CHARACTERS_PER_TOKEN = 32
-"""Bounds a chunk where tokens do not: a vocabulary may read a word of a million letters as one unknown."""
 
 _RESERVE = 100
 """Once an estimate has proved too low, one token of so many stays free."""
 
 _DOUBT = 2
 """A word is cut unseen only if its estimate is so many times too long; else it is counted first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """How long a chunk may be.
-
-    `max_tokens` includes special tokens, of which each tokenizer adds `specials`.
-    """
-
-    max_tokens: int
-    overlap_tokens: int
-    specials: tuple[int, ...]
-
-    @property
-    def characters(self) -> int:
-        """The most characters of a chunk."""
-        return self.max_tokens * _CHARACTERS_PER_TOKEN
-
-    @property
-    def rooms(self) -> tuple[int, ...]:
-        """For each tokenizer, the most tokens of a text besides the special ones."""
-        return tuple(self.max_tokens - special for special in self.specials)
-
-    def shares(self, counts: Sequence[int]) -> tuple[float, ...]:
-        """For each tokenizer, how much of a text of so many tokens fits; special ones are included."""
-        texts = (max(count - special, 1) for count, special in zip(counts, self.specials, strict=True))
-        return tuple(room / text for room, text in zip(self.rooms, texts, strict=True))
-
-    @property
-    def halves(self) -> tuple[int, ...]:
-        """For each tokenizer, how many tokens of a text make a chunk half full; at least 1."""
-        return tuple(max(1, (self.max_tokens + 1) // 2 - special) for special in self.specials)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,19 +33,18 @@ class Planner:
     ----------
     text
         What to cut.
-    tokenizers
-        All that count, in the order of `budget.specials`.
-    budget
-        How long a chunk may be.
+    rules
+        How.
     """
 
-    def __init__(self, text: str, tokenizers: Sequence[Tokenizer], budget: Budget) -> None:
-        self._budget = budget
-        self._layout = layout_of(text)
-        self._maps = [map_tokens(text, each, self._layout.starts) for each in tokenizers]
+    def __init__(self, text: str, rules: Rules) -> None:
+        self._text = text
+        self._rules = rules
+        self._layout = layout_of(text, exact_sentences=rules.whole_sentences)
+        self._maps = [map_tokens(text, each, self._layout.starts) for each in rules.tokenizers]
         self._length = len(text)
         self._ceilings: dict[int, int] = {}
-        self._rooms = budget.rooms
+        self._reserved = False
 
     def plan(self, begin: Begin, stop: int) -> Iterator[tuple[Begin, int]]:
         """Yield the begin and the end of each chunk that starts before `stop`."""
@@ -108,45 +72,83 @@ class Planner:
         It will be planned shorter, by one character at least, and all others with a little reserve: text
         in which one estimate fails, such as a long word or Chinese under some vocabularies, fails many.
         """
-        first_word = int(self._layout.ends[self._word_behind(begin.start)])
-        shortest = first_word if first_word < end else begin.start + 1
-        pairs = zip(self._maps, self._budget.shares(counts), strict=True)
+        budget = self._rules.budget(self._text, begin.start)
+        pairs = zip(self._maps, budget.shares(counts), strict=True)
         limit = min(tokens.share(begin.start, end, share) for tokens, share in pairs if share < 1)
-        self._ceilings[begin.start] = max(shortest, min(end - 1, limit))
-        self._rooms = tuple(room - room // _RESERVE for room in self._budget.rooms)
+        self._ceilings[begin.start] = max(self._shortest(begin, end), min(end - 1, limit))
+        self._reserved = True
+
+    def _shortest(self, begin: Begin, end: int) -> int:
+        """Return where a chunk ends at the earliest if it has to end before `end`."""
+        if self._rules.whole_sentences and (sentence := self._sentence_end(begin)) < end:
+            return sentence
+        word = int(self._layout.ends[self._word_behind(begin.start)])
+        return word if word < end else begin.start + 1
 
     def _end(self, begin: Begin) -> int:
-        """Return the end of a chunk: the best border of those that leave it half full."""
-        limit = self._limit(begin.start, self._rooms)
+        """Return the end of a chunk: the best border there is, `begin.beyond` if nothing new fits."""
+        rooms = self._rules.budget(self._text, begin.start).rooms
+        spared = [room - room // _RESERVE for room in rooms] if self._reserved else rooms
+        limit = self._limit(begin.start, spared)
+        if self._rules.whole_sentences and limit < (sentence := self._sentence_end(begin)):
+            if begin.start < begin.beyond and self._ends_sentence(self._word_behind(begin.beyond) - 1):
+                return begin.beyond
+            if sentence <= self._limit(begin.start, [_DOUBT * room for room in rooms]):
+                return sentence
+        return self._end_within(begin, limit, rooms)
+
+    def _end_within(self, begin: Begin, limit: int, rooms: Sequence[int]) -> int:
+        """Return the best border up to `limit`."""
         ends = self._layout.ends
         first, behind = self._word_behind(begin.start), self._word_behind(limit)
         if behind == first:
-            return self._end_of_long_word(begin.start, limit, int(ends[first]))
+            return self._end_of_long_word(begin.start, limit, int(ends[first]), rooms)
         if behind == ends.size:
             return int(ends[-1])
-        half = int(np.searchsorted(ends, self._half(begin.start)))
-        return int(ends[self._best_border(max(half, self._word_behind(begin.beyond)), behind - 1)])
+        return int(ends[self._best_border(begin, behind - 1)])
 
-    def _end_of_long_word(self, start: int, limit: int, end: int) -> int:
+    def _end_of_long_word(self, start: int, limit: int, end: int, rooms: Sequence[int]) -> int:
         """Return the end of the word if only counting tells whether it is too long, else where to cut it."""
-        doubtful = self._limit(start, [_DOUBT * room for room in self._budget.rooms])
+        doubtful = self._limit(start, [_DOUBT * room for room in rooms])
         return end if start not in self._ceilings and end <= doubtful else self._cut(start, limit)
 
     def _limit(self, start: int, rooms: Sequence[int]) -> int:
         """Return how far a chunk may reach that has so many tokens by each tokenizer."""
         reaches = (tokens.reach(start, room) for tokens, room in self._paired(rooms))
-        return min(start + self._budget.characters, self._ceilings.get(start, self._length), *reaches)
+        characters = self._rules.bare.characters
+        return min(start + characters, self._ceilings.get(start, self._length), *reaches)
 
     def _half(self, start: int) -> int:
-        return min(tokens.reach(start, half - 1) + 1 for tokens, half in self._paired(self._budget.halves))
+        halves = self._rules.budget(self._text, start).halves
+        return min(tokens.reach(start, half - 1) + 1 for tokens, half in self._paired(halves))
 
-    def _best_border(self, first: int, last: int) -> int:
-        """Return the word behind which to end: of words `first` to `last` if there are any, else `last`."""
-        for borders in self._layout.borders:
+    def _best_border(self, begin: Begin, last: int) -> int:
+        """Return the word behind which to end, `last` at the latest.
+
+        Of each kind of border the last one counts if it leaves the chunk half full; the end of a sentence
+        counts in any case where sentences are to be whole.
+        """
+        new = self._word_behind(begin.beyond)
+        half = max(int(np.searchsorted(self._layout.ends, self._half(begin.start))), new)
+        paragraphs, sentences, lines = self._layout.borders
+        first_sentence = new if self._rules.whole_sentences else half
+        for borders, first in ((paragraphs, half), (sentences, first_sentence), (lines, half)):
             candidate = int(borders[np.searchsorted(borders, last, "right") - 1])
             if candidate >= first:
                 return candidate
         return last
+
+    def _sentence_end(self, begin: Begin) -> int:
+        """Return the end of the first sentence that is not all repeated; that of the text at the latest."""
+        word = self._word_behind(max(begin.start, begin.beyond))
+        sentences = self._layout.borders[1]
+        place = int(np.searchsorted(sentences, word))
+        return int(self._layout.ends[sentences[place] if place < sentences.size else -1])
+
+    def _ends_sentence(self, word: int) -> bool:
+        sentences = self._layout.borders[1]
+        place = int(np.searchsorted(sentences, word))
+        return place < sentences.size and int(sentences[place]) == word
 
     def _cut(self, start: int, limit: int) -> int:
         """Return where to cut a word: at a token, or before the grapheme that this token is within."""
@@ -158,17 +160,28 @@ class Planner:
     def _repeating(self, begin: Begin, end: int) -> int | None:
         """Return where the overlap begins, so chosen that at least one new word fits behind it.
 
-        None if there is to be no overlap, the text is at its end, or `end` is within a word.
+        Where sentences are to be whole and one ends here, it is sentences that are repeated, and a new
+        one that fits. None if there is to be no overlap, the text is at its end, or `end` is within a word.
         """
         starts, ends = self._layout.starts, self._layout.ends
+        overlap = self._rules.prefixed.overlap_tokens
         new = self._word_behind(end)
-        if not self._budget.overlap_tokens or new == ends.size or ends[new - 1] != end:
+        if not overlap or new == ends.size or ends[new - 1] != end:
             return None
-        fitting = (tokens.back(int(ends[new]), room) for tokens, room in self._paired(self._budget.rooms))
-        repeated = (tokens.back(end, self._budget.overlap_tokens) for tokens in self._maps)
-        earliest = max(int(ends[new]) - self._budget.characters, *fitting, *repeated)
+        whole = self._rules.whole_sentences and self._ends_sentence(new - 1)
+        next_end = self._sentence_end(Begin(start=end, beyond=end)) if whole else int(ends[new])
+        rooms = self._rules.prefixed.rooms
+        fitting = (tokens.back(next_end, room) for tokens, room in self._paired(rooms))
+        repeated = (tokens.back(end, overlap) for tokens in self._maps)
+        earliest = max(next_end - self._rules.bare.characters, *fitting, *repeated)
         word = max(int(np.searchsorted(starts, earliest)), self._word_behind(begin.start) + 1)
-        return int(starts[min(word, new)])
+        return int(starts[min(self._sentence_from(word) if whole else word, new)])
+
+    def _sentence_from(self, word: int) -> int:
+        """Return the first word from `word` on with which a sentence begins."""
+        sentences = self._layout.borders[1]
+        place = int(np.searchsorted(sentences, word - 1))
+        return int(sentences[place]) + 1 if place < sentences.size else self._layout.starts.size
 
     def _word_behind(self, position: int) -> int:
         """Return the index of the first word that ends behind `position`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.chunks.layout import Positions
+from ingest.chunks.characters import Positions
 from retriever.models.protocol import Tokenizer
 
 _SEGMENT = 1 << 15

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.chunks import NAMESPACE, Chunker, chunker_for, pieces
+from ingest.chunks import NAMESPACE, ChunkSettings, TextChunker, chunker_for, pieces
 from retriever.errors import InputError, ModelError, ModelMismatchError, ModelTooShortError
 from retriever.models.protocol import FloatArray, Spans, Tokenizer
 from retriever.records import Chunk, ChunkerSpec, Document, ModelSpec
@@ -107,10 +107,10 @@ TOKENIZERS = st.lists(
 )
 
 
-def chunker(tokenizers: Sequence[Tokenizer], max_tokens: int, overlap_tokens: int = 0) -> Chunker:
+def chunker(tokenizers: Sequence[Tokenizer], max_tokens: int, overlap_tokens: int = 0) -> TextChunker:
     fingerprints = tuple(sorted({tokenizer.fingerprint for tokenizer in tokenizers}))
     spec = ChunkerSpec(max_tokens=max_tokens, overlap_tokens=overlap_tokens, tokenizers=fingerprints)
-    return Chunker(spec, tokenizers)
+    return TextChunker(spec, tokenizers)
 
 
 def cut(text: str, max_tokens: int, *tokenizers: Tokenizer, overlap_tokens: int = 0) -> list[Chunk]:
@@ -403,6 +403,23 @@ class TestChunk:
         assert second.chunk_id == str(uuid5(NAMESPACE, name))
         assert UUID("77ffd335-2e2e-431b-91ef-7280b0955725") == NAMESPACE
 
+    def test_ids_are_those_of_corpora_that_were_cut_before_there_was_a_choice(self) -> None:
+        # Printed by release 0.1.0 at commit 5e0cf52, for this text and PIECES.
+        text = (
+            "One short sentence. Dr. Who said so.\n\n# Not a heading\n"
+            "The last line, e.g. this one, is a long one, is it not?\n"
+        )
+        chunks = cut(text, 12, PIECES)
+        assert chunker([PIECES], 12).spec.fingerprint == "3316235299df3a69"
+        assert [(chunk.chunk_id, chunk.token_count) for chunk in chunks] == [
+            ("86ccdf1f-dbd6-5311-9a79-e03623b4f054", 10),
+            ("734557ab-52a9-5b19-be1c-8100513761bf", 6),
+            ("bb426ba3-41a3-5eeb-adfa-3c1c95c3a8eb", 7),
+            ("aaadf42b-fc4a-591e-a17a-675078283a31", 11),
+            ("52c6dc99-3355-5bc0-833c-3cd1f73ad859", 11),
+            ("a6513240-7889-579e-bf66-464c121cddf6", 4),
+        ]
+
     def test_each_of_these_changes_the_ids(self) -> None:
         def ids(
             text: str = "a b c d", doc_id: str = "doc", corpus: str = "corpus", size: int = 3
@@ -426,14 +443,14 @@ class TestChunk:
 class TestChunker:
     def test_tokenizers_must_be_those_of_the_spec(self) -> None:
         with pytest.raises(ModelMismatchError, match="expected the tokenizers other"):
-            Chunker(ChunkerSpec(tokenizers=("other",)), [WORDS])
+            TextChunker(ChunkerSpec(tokenizers=("other",)), [WORDS])
         with pytest.raises(ModelMismatchError, match=r"got \(none\)"):
-            Chunker(ChunkerSpec(), [])
+            TextChunker(ChunkerSpec(), [])
 
     def test_a_way_of_cutting_of_another_release_is_refused(self) -> None:
         spec = ChunkerSpec(version=2, tokenizers=(WORDS.fingerprint,))
         with pytest.raises(ModelMismatchError, match="got 'words' version 2"):
-            Chunker(spec, [WORDS])
+            TextChunker(spec, [WORDS])
 
     def test_there_must_be_room_for_text(self) -> None:
         with pytest.raises(InputError, match="more than the 2 special tokens of a chunk, got 2"):
@@ -482,7 +499,7 @@ class TestChunkerFor:
         assert (one.spec.max_tokens, one.spec.overlap_tokens) == (256, 0)
 
     def test_sizes_are_taken_over(self) -> None:
-        spec = chunker_for([Model(WORDS)], max_tokens=100, overlap_tokens=10).spec
+        spec = chunker_for([Model(WORDS)], ChunkSettings(max_tokens=100, overlap_tokens=10)).spec
         assert (spec.max_tokens, spec.overlap_tokens) == (100, 10)
 
     def test_a_model_that_is_too_short_is_refused_with_the_way_out(self) -> None:
@@ -490,7 +507,8 @@ class TestChunkerFor:
             chunker_for([Model(PIECES, 512), Model(PIECES, 128)])
         assert str(caught.value) == (
             "model maker/model: expected room for 256 tokens (256 of a chunk, 0 of its prompt), got 128. "
-            "Make chunks shorter (--chunk-tokens 128), or take another model."
+            "Make chunks shorter (--chunk-tokens 128), have long ones embedded in pieces "
+            "(--over-length windows), or take another model."
         )
 
     def test_its_prompt_takes_room(self) -> None:
