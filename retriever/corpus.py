@@ -6,53 +6,39 @@ they are made of, in the same write.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import TracebackType
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from retriever import payload
-from retriever.border import check_distinct, check_queries, check_vectors, difference
+from retriever.border import check_distinct, check_vectors
 from retriever.combine import concatenate, spread
-from retriever.errors import InputError, ModelMismatchError, ShapeError, StoreCorruptError
+from retriever.corpus_reader import CorpusReader, StoredDocument, StoredVectors
+from retriever.corpus_record import CorpusRecord
+from retriever.errors import InputError, ShapeError
 from retriever.models.protocol import FloatArray
 from retriever.records import COMBINED, Chunk, ChunkerSpec, CorpusManifest, Deployment, ModelSpec
-from retriever.store.filters import AllOf, Condition, HasId, HasVector, missing_vector, of_documents
+from retriever.store.filters import (
+    AllOf,
+    HasId,
+    HasVector,
+    missing_vector,
+    of_documents,
+)
 from retriever.store.protocol import Collection as PointCollection
-from retriever.store.protocol import Point, ScoredPoint, VectorStore
+from retriever.store.protocol import Point, VectorStore
+
+__all__ = ["Corpus", "StoredDocument", "StoredVectors"]
 
 _SPREAD_SAMPLE = 1000
 _BATCH = 256
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredDocument:
-    """What is stored of one document; `complete` if it is whole and of one version."""
-
-    doc_id: str
-    chunk_ids: frozenset[str]
-    document_hash: str
-    complete: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredVectors:
-    """All vectors of a corpus: row i of every array belongs to ``chunk_ids[i]`` of ``doc_ids[i]``."""
-
-    chunk_ids: tuple[str, ...]
-    doc_ids: tuple[str, ...]
-    by_model: Mapping[str, FloatArray]
-
-
-class Corpus:
+class Corpus(CorpusReader):
     """One corpus, open. Use `create` or `open`, and close it, or use ``with``."""
-
-    def __init__(self, collection: PointCollection, *, location: str) -> None:
-        self._collection = collection
-        self._location = location
-        self._manifest, self._deployments = _read(collection)
 
     @classmethod
     def create(
@@ -69,7 +55,9 @@ class Corpus:
         """
         manifest = CorpusManifest(corpus=name, chunker=chunker, models=check_distinct(models))
         sizes = {model.key: model.dimensions for model in models}
-        return cls._of(store.create(name, vectors=sizes, record=_record(manifest, ())), store)
+        return cls._of(
+            store.create(name, vectors=sizes, record=CorpusRecord(manifest=manifest).to_json()), store
+        )
 
     @classmethod
     def open(cls, store: VectorStore, name: str) -> Self:
@@ -92,35 +80,23 @@ class Corpus:
             collection.close()
             raise
 
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._manifest.corpus
+    @contextmanager
+    def lock(self, purpose: str = "ingest") -> Iterator[None]:
+        """Be the only writer of the corpus within ``with``; `purpose` is what a second one is told.
 
-    @property
-    def location(self) -> str:
-        """Where the store is, for messages."""
-        return self._location
+        It excludes others that lock and the deletion of the corpus; it does not exclude readers, nor
+        deploying beside it. What an earlier writer left unfinished in the layout is finished first.
 
-    @property
-    def manifest(self) -> CorpusManifest:
-        """What it was made with."""
-        return self._manifest
-
-    @property
-    def deployments(self) -> tuple[Deployment, ...]:
-        """All deployments, oldest first; the last one is served."""
-        return self._deployments
-
-    def check_model(self, spec: ModelSpec) -> None:
-        """Raise `ModelMismatchError` unless `spec` is the model of its key that was stored."""
-        stored = self._manifest.model(spec.key)
-        if stored.fingerprint != spec.fingerprint:
-            raise ModelMismatchError(
-                f"corpus {self.name!r} at {self._location}, vectors {spec.key!r}: "
-                f"{difference(stored, spec)}. Load the model that was stored, "
-                "or ingest into a corpus of another name."
-            )
+        Raises
+        ------
+        StoreLockedError
+            If there is another writer, of this process or another one: the message names it.
+        """
+        with self._collection.lock(purpose):
+            self._collection.ensure_indexes()
+            self._refresh()
+            self._finish_dropping()
+            yield
 
     def add_models(self, models: Sequence[ModelSpec]) -> None:
         """Make room for models the corpus has not seen; their vectors are written afterwards.
@@ -133,6 +109,7 @@ class Corpus:
             If a model of the same key is stored and differs; nothing is added then.
         """
         self._refresh()
+        self._finish_dropping()
         given = {model.key: model for model in check_distinct(models)}
         stored = self._manifest.models
         for key in set(given) & set(self._manifest.keys):
@@ -140,9 +117,39 @@ class Corpus:
         kept = tuple(given.get(model.key, model) for model in stored)
         added = tuple(model for key, model in given.items() if key not in self._manifest.keys)
         for model in added:
+            # No manifest mentions a vector that an interruption may have left here: it is another model's.
+            self._collection.drop_vector(model.key)
             self._collection.add_vector(model.key, model.dimensions)
         if (*kept, *added) != stored:
-            self._save(replace(self._manifest, models=(*kept, *added)))
+            self._save(manifest=replace(self._manifest, models=(*kept, *added)))
+
+    def drop_model(self, name: str) -> None:
+        """Remove a model: its vectors, its combinations, and what the manifest says of it.
+
+        The chunks stay as they were cut. Locks the corpus. Cut short, the model is gone from the
+        manifest already, and the same call again deletes what is left of its vectors; so does the
+        next writer.
+
+        Raises
+        ------
+        InputError
+            If the corpus has no vectors of it, it is the only model, or it is served.
+        StoreLockedError
+            If there is another writer.
+        """
+        unfinished = name.rsplit("/", 1)[-1] in self._read().dropping
+        with self.lock("drop a model"):
+            if unfinished:
+                return
+            key = self._manifest.resolve(name)
+            self._check_droppable(key)
+            manifest = self._manifest
+            gone = tuple(keys for keys in manifest.combinations if key in keys)
+            self._save(
+                manifest=manifest.without(key),
+                dropping=(key, *(COMBINED.join(keys) for keys in gone)),
+            )
+            self._finish_dropping()
 
     def write(
         self,
@@ -193,6 +200,28 @@ class Corpus:
             ]
         )
 
+    def write_payloads(
+        self,
+        chunks: Sequence[Chunk],
+        *,
+        document_hash: Mapping[str, str],
+        chunk_count: Mapping[str, int],
+    ) -> None:
+        """Store anew what is said of chunks that are there already, and keep their vectors; as `write`."""
+        self._collection.update_payloads(
+            [
+                Point(
+                    point_id=chunk.chunk_id,
+                    payload=payload.to_payload(
+                        chunk,
+                        document_hash=document_hash[chunk.doc_id],
+                        chunk_count=chunk_count[chunk.doc_id],
+                    ),
+                )
+                for chunk in chunks
+            ]
+        )
+
     def write_vectors(self, key: str, chunk_ids: Sequence[str], vectors: FloatArray) -> None:
         """Store one model's vectors of chunks that are there already."""
         check_vectors(self._manifest.model(key), vectors, rows=len(chunk_ids))
@@ -213,91 +242,6 @@ class Corpus:
         if chunk_ids:
             self._collection.delete(HasId(ids=tuple(chunk_ids)))
 
-    def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, Mapping[str, FloatArray]]:
-        """Return the vectors by model key of those of these chunks that have one of every model."""
-        keys = self._manifest.keys
-        if not chunk_ids:
-            return {}
-        where = HasId(ids=tuple(chunk_ids))
-        return {
-            point.point_id: point.vectors
-            for points in self._collection.scroll(where=where, with_vectors=keys, fields=())
-            for point in points
-            if all(key in point.vectors for key in keys)
-        }
-
-    def stored_documents(self, doc_ids: Sequence[str]) -> dict[str, StoredDocument]:
-        """Return what is stored of those of these documents that are."""
-        found: dict[str, list[Point]] = {}
-        if doc_ids:
-            where = of_documents(doc_ids)
-            for points in self._collection.scroll(where=where, fields=("doc_id", payload.OWN_FIELD)):
-                for point in points:
-                    found.setdefault(point.payload["doc_id"], []).append(point)
-        return {doc_id: _stored_document(doc_id, points) for doc_id, points in found.items()}
-
-    def document_ids(self) -> set[str]:
-        """Return the ids of all documents that have a chunk stored."""
-        return {
-            point.payload["doc_id"]
-            for points in self._collection.scroll(fields=("doc_id",))
-            for point in points
-        }
-
-    def count_chunks(self, where: Condition | None = None) -> int:
-        """Return the exact number of chunks, or of those for which `where` holds."""
-        return self._collection.count(where)
-
-    def chunks(self, where: Condition | None = None) -> Iterator[list[Chunk]]:
-        """Yield stored chunks in lists, in the order of their ids."""
-        for points in self._collection.scroll(where=where):
-            yield [payload.to_chunk(point.payload) for point in points]
-
-    def read_vectors(self, keys: Sequence[str]) -> StoredVectors:
-        """Return all vectors of these models, in the order of the chunk ids.
-
-        Raises
-        ------
-        StoreCorruptError
-            If a chunk lacks one of them (an ingest that was cut short: run it again).
-        """
-        points = [
-            point
-            for batch in self._collection.scroll(with_vectors=keys, fields=("doc_id",))
-            for point in batch
-        ]
-        for point in points:
-            self._check_complete(point, keys)
-        return StoredVectors(
-            chunk_ids=tuple(point.point_id for point in points),
-            doc_ids=tuple(point.payload["doc_id"] for point in points),
-            by_model={
-                key: np.array([point.vectors[key] for point in points], dtype=np.float32).reshape(
-                    len(points), self._manifest.model(key).dimensions
-                )
-                for key in keys
-            },
-        )
-
-    def search(
-        self,
-        queries: FloatArray,
-        *,
-        vector: str,
-        k: int,
-        where: Condition | None = None,
-    ) -> list[list[ScoredPoint]]:
-        """Return the best `k` chunks per query with their vectors, exactly; see the store's `search`.
-
-        Raises
-        ------
-        ShapeError
-            If the queries are not finite float32 vectors of the size of `vector`.
-        """
-        size = sum(self._manifest.model(key).dimensions for key in vector.split(COMBINED))
-        check_queries(vector, queries, size=size)
-        return self._collection.search(queries, vector=vector, k=k, where=where, with_vectors=(vector,))
-
     def add_combination(self, keys: Sequence[str]) -> None:
         """Keep the concatenated vectors of these models, made from stored vectors; nothing is embedded.
 
@@ -315,8 +259,11 @@ class Corpus:
             raise InputError(f"combination: expected two models or more, got {name} alone.")
         if keys not in self._manifest.combinations:
             size = sum(self._manifest.model(key).dimensions for key in keys)
+            if name in self._record.dropping:
+                self._finish_dropping()
             self._collection.add_vector(name, size)
-            self._save(replace(self._manifest, combinations=(*self._manifest.combinations, keys)))
+            combinations = (*self._manifest.combinations, keys)
+            self._save(manifest=replace(self._manifest, combinations=combinations))
         self._fill_combination(keys)
 
     def measure_spreads(self) -> None:
@@ -336,44 +283,53 @@ class Corpus:
             if len(rows) > 1:
                 spreads[key] = spread(np.array(rows, dtype=np.float32))
         self._refresh()
-        self._save(replace(self._manifest, spreads=spreads))
+        self._save(manifest=replace(self._manifest, spreads=spreads))
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Serve this from now on: one atomic write; readers see the old one or the new one."""
         self._refresh()
-        self._save(self._manifest, (*self._deployments, deployment))
+        self._save(deployments=(*self._record.deployments, deployment))
 
     def flush(self) -> None:
         """Return when everything written survives a power failure."""
         self._collection.flush()
 
-    def close(self) -> None:
-        """Release the store."""
-        self._collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _refresh(self) -> None:
         # Others may have the corpus open and have written since: a change starts from what is there.
-        self._manifest, self._deployments = _read(self._collection)
+        self._record = self._read()
 
     def _refresh_combinations(self) -> None:
         # A deployment made while an ingest runs adds one, and finds no chunk that is written without.
-        found = _read(self._collection)[0].combinations
+        found = self._read().manifest.combinations
         known = set(self._manifest.keys)
         combinations = tuple(keys for keys in found if known.issuperset(keys))
-        self._manifest = replace(self._manifest, combinations=combinations)
+        self._record = replace(self._record, manifest=replace(self._manifest, combinations=combinations))
 
-    def _save(self, manifest: CorpusManifest, deployments: Iterable[Deployment] | None = None) -> None:
-        kept = self._deployments if deployments is None else tuple(deployments)
-        self._collection.write_record(_record(manifest, kept))
-        self._manifest, self._deployments = manifest, kept
+    def _save(self, **changes: Any) -> None:
+        record = replace(self._record, **changes)
+        self._collection.write_record(record.to_json())
+        self._record = record
+
+    def _check_droppable(self, key: str) -> None:
+        if self._manifest.keys == (key,):
+            raise InputError(
+                f"corpus {self.name!r} at {self._location}: expected another model beside {key}, "
+                "it is the only one. Drop the corpus instead."
+            )
+        served = self.deployments[-1] if self.deployments else None
+        if served is not None and key in served.models:
+            raise InputError(
+                f"corpus {self.name!r} at {self._location}: expected a model that is not served, but "
+                f"deployment {served.vector} of {served.created or 'unknown date'} serves {key}. "
+                "Deploy another model first."
+            )
+
+    def _finish_dropping(self) -> None:
+        """Delete the vectors that the record no longer knows but as being dropped; then forget them."""
+        if self._record.dropping:
+            for name in self._record.dropping:
+                self._collection.drop_vector(name)
+            self._save(dropping=())
 
     def _combined(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         return {
@@ -393,41 +349,3 @@ class Corpus:
                     for point, row in zip(points, rows, strict=True)
                 ]
             )
-
-    def _check_complete(self, point: Point, keys: Sequence[str]) -> None:
-        for key in keys:
-            if key not in point.vectors:
-                raise StoreCorruptError(
-                    f"corpus {self.name!r} at {self._location}: expected vectors of {key} for every chunk, "
-                    f"chunk {point.point_id} has none. Run the same `ingest run` again to complete it."
-                )
-
-
-def _record(manifest: CorpusManifest, deployments: Iterable[Deployment]) -> dict[str, Any]:
-    return {
-        "manifest": manifest.to_json(),
-        "deployments": [deployment.to_json() for deployment in deployments],
-    }
-
-
-def _read(collection: PointCollection) -> tuple[CorpusManifest, tuple[Deployment, ...]]:
-    record = collection.read_record()
-    try:
-        manifest, deployments = record["manifest"], record["deployments"]
-    except KeyError as error:
-        raise StoreCorruptError(
-            f"record: expected a manifest and deployments, got {sorted(record)}."
-        ) from error
-    return CorpusManifest.from_json(manifest), tuple(Deployment.from_json(value) for value in deployments)
-
-
-def _stored_document(doc_id: str, points: Sequence[Point]) -> StoredDocument:
-    own = [point.payload[payload.OWN_FIELD] for point in points]
-    versions = {(fields["document_hash"], fields["chunk_count"]) for fields in own}
-    document_hash, chunk_count = next(iter(versions))
-    return StoredDocument(
-        doc_id=doc_id,
-        chunk_ids=frozenset(point.point_id for point in points),
-        document_hash=document_hash,
-        complete=len(versions) == 1 and len(points) == chunk_count,
-    )

@@ -12,7 +12,8 @@
     │   └── DeploymentNotFoundError      the corpus has no such deployment
     ├── StoreError                    3  the store cannot be used
     │   ├── StoreUnreachableError        no answer, or refused
-    │   ├── StoreLockedError             another process has it open
+    │   ├── StoreLockedError             another process has it open, or writes it
+    │   ├── StoreFullError               its disk has no room left
     │   └── StoreCorruptError            what is stored cannot be read
     ├── ModelError                    4  an embedding model cannot be used
     │   ├── ModelNotFoundError           no such model, package or file
@@ -78,7 +79,11 @@ class StoreUnreachableError(StoreError):
 
 
 class StoreLockedError(StoreError):
-    """Another process has the store open."""
+    """Another process has the store open, or another writer is at work."""
+
+
+class StoreFullError(StoreError):
+    """The disk of the store has no room left."""
 
 
 class StoreCorruptError(StoreError):

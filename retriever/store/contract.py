@@ -13,13 +13,14 @@ show their values.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from retriever.errors import CorpusExistsError, CorpusNotFoundError, InputError
+from retriever.errors import CorpusExistsError, CorpusNotFoundError, InputError, StoreLockedError
 from retriever.models.protocol import FloatArray
 from retriever.store.filters import (
     AllOf,
@@ -65,7 +66,7 @@ def sample_points(count: int = POINTS) -> list[Point]:
                 "big": 2**60 + i,
                 "flag": i % 5 == 0,
                 **({"rare": "yes"} if i == 7 else {}),
-                "tandem": {"index": i, "nested": {"deep": [1, "ä"]}},
+                "tandem": {"index": i, "text_hash": f"{i % 10:016x}", "nested": {"deep": [1, "ä"]}},
             },
             vectors={"a": vectors[i]},
         )
@@ -201,6 +202,15 @@ class VectorStoreContract:
             (Matches(key="doc_id", values=("d1",)), lambda p: p["doc_id"] == "d1"),
             (of_documents(["d1", "d3", "none"]), lambda p: p["doc_id"] in {"d1", "d3"}),
             (of_documents([]), lambda _: False),
+            (
+                Matches(key="tandem.text_hash", values=(f"{3:016x}",)),
+                lambda p: p["tandem"]["index"] % 10 == 3,
+            ),
+            (
+                Matches(key="tandem.text_hash", values=tuple(f"{i:016x}" for i in (3, 4, 99))),
+                lambda p: p["tandem"]["index"] % 10 in {3, 4},
+            ),
+            (Matches(key="n", values=(3, "d1", 4)), lambda p: p["n"] in {3, 4}),
             (equals("n", 5), lambda p: p["n"] == 5),
             (equals("n", 5.0), lambda p: p["n"] == 5),
             (equals("half", 2.5), lambda p: p["half"] == 2.5),
@@ -282,3 +292,73 @@ class VectorStoreContract:
         collection.add_vector("b", 4)
         assert collection.count(HasVector(name="b")) == 0
         assert collection.count(HasVector(name="a")) == POINTS
+
+    def test_a_dropped_vector_comes_back_empty_with_the_same_size(self, collection: Collection) -> None:
+        collection.add_vector("b", 8)
+        collection.update_vectors(
+            [Point(point_id=sample_points()[0].point_id, vectors={"b": unit_rows(1, 8, seed=6)[0]})]
+        )
+        collection.drop_vector("b")
+        collection.add_vector("b", 8)
+        assert collection.count(HasVector(name="b")) == 0
+
+    def test_updating_payloads_keeps_vectors_and_leaves_nothing_of_the_old_payload(
+        self, collection: Collection
+    ) -> None:
+        changed, other = sample_points()[7:9]
+        collection.update_payloads([Point(point_id=changed.point_id, payload={"n": -7})])
+        (found,) = next(collection.scroll(where=HasId(ids=(changed.point_id,)), with_vectors=("a",)))
+        assert found.payload == {"n": -7}
+        np.testing.assert_allclose(found.vectors["a"], changed.vectors["a"], atol=1e-7)
+        (left,) = next(collection.scroll(where=HasId(ids=(other.point_id,))))
+        assert left.payload == other.payload
+        collection.update_payloads([])
+        assert collection.count() == POINTS
+
+    def test_indexes_that_are_there_are_made_again_without_a_change(self, collection: Collection) -> None:
+        collection.ensure_indexes()
+        collection.ensure_indexes()
+        assert collection.count(Matches(key="tandem.text_hash", values=(f"{3:016x}",))) == POINTS // 10
+
+    def test_a_second_writer_is_refused_and_told_who_the_first_is(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        other = store.open("c")
+        with collection.lock("a purpose"):
+            for second in (other, collection):
+                with (
+                    pytest.raises(StoreLockedError, match=rf"process {os.getpid()} .*a purpose since 2"),
+                    second.lock("another"),
+                ):
+                    raise AssertionError
+            assert other.count() == POINTS
+            other.write_record({**RECORD, "deployments": [1]})
+            collection.upsert(sample_points(3))
+        with other.lock("another"):
+            other.delete(of_documents(["d1"]))
+        other.close()
+        assert collection.read_record()["deployments"] == [1]
+
+    def test_a_writer_that_failed_lets_the_next_one_in(self, collection: Collection) -> None:
+        with pytest.raises(ZeroDivisionError), collection.lock("first"):
+            raise ZeroDivisionError
+        with collection.lock("second"):
+            collection.upsert(sample_points(3))
+        assert collection.count() == POINTS
+
+    def test_two_collections_have_a_writer_each(self, store: VectorStore, collection: Collection) -> None:
+        neighbour = store.create("neighbour", vectors={"a": SIZE}, record=RECORD)
+        with collection.lock("one"), neighbour.lock("other"):
+            neighbour.upsert(sample_points(3))
+        assert neighbour.count() == 3
+        neighbour.close()
+        store.drop("neighbour")
+
+    def test_a_collection_that_is_written_is_not_dropped(
+        self, store: VectorStore, collection: Collection
+    ) -> None:
+        with collection.lock("a purpose"):
+            with pytest.raises(StoreLockedError, match=rf"{os.getpid()}.*a purpose"):
+                store.drop("c")
+            assert collection.count() == POINTS
+        assert store.names() == ["c"]

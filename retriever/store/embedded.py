@@ -1,43 +1,36 @@
-"""The embedded engine: Qdrant's own core in this process. The only module that imports it.
+"""The embedded engine: Qdrant's own core in this process.
 
 On disk, a store is a folder with one folder per corpus: `shard/` belongs to the engine and
 `tandem.json` holds the record. The record is written last when a corpus is created, so a corpus
 without it does not exist; and by atomic rename ever after.
-
-The engine accepts one opener per folder and process, so all collections of one folder share one
-shard here, counted, and closed with the last of them.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import qdrant_edge as qe
 
-from retriever.errors import (
-    CorpusExistsError,
-    CorpusNotFoundError,
-    StoreCorruptError,
-    StoreError,
-    StoreLockedError,
-)
+from retriever.errors import CorpusExistsError, CorpusNotFoundError, StoreCorruptError, StoreError
 from retriever.models.protocol import FloatArray
 from retriever.records import check_corpus_name, is_corpus_name
-from retriever.store import filters
+from retriever.store import filters, space
+from retriever.store.embedded_filters import as_filter, required_filter
+from retriever.store.embedded_shards import OpenShards, SharedShard, engine_errors, ensure_indexes
 from retriever.store.points import ranked, to_point
 from retriever.store.protocol import Point, ScoredPoint
 
 _RECORD = "tandem.json"
 _SHARD = "shard"
-_INDEXED_FIELDS = ("doc_id",)
+
+_logger = logging.getLogger(__name__)
 
 
 class EmbeddedStore:
@@ -67,7 +60,7 @@ class EmbeddedStore:
                 f"store {self.location}: expected a folder that can be written, got: {error}. "
                 "Choose another folder."
             ) from error
-        collection = EmbeddedCollection(folder, _OpenShards.create(folder / _SHARD, vectors))
+        collection = EmbeddedCollection(folder, OpenShards.create(folder / _SHARD, vectors))
         try:
             collection.write_record(record)
         except BaseException:
@@ -78,7 +71,7 @@ class EmbeddedStore:
     def open(self, name: str) -> EmbeddedCollection:
         """Open a corpus; see `retriever.store.protocol.VectorStore`."""
         folder = self._existing(name)
-        return EmbeddedCollection(folder, _OpenShards.load(folder / _SHARD))
+        return EmbeddedCollection(folder, OpenShards.load(folder / _SHARD))
 
     def names(self) -> list[str]:
         """Return the corpora of the folder, sorted; folders that could not have been made here are none."""
@@ -94,7 +87,7 @@ class EmbeddedStore:
             If it is open, here or in another process.
         """
         folder = self._existing(name)
-        _OpenShards.check_closed(folder / _SHARD)
+        OpenShards.check_closed(folder / _SHARD)
         # The record goes first: a deletion cut short leaves no corpus rather than half of one.
         (folder / _RECORD).unlink()
         shutil.rmtree(folder)
@@ -116,7 +109,7 @@ class EmbeddedStore:
 class EmbeddedCollection:
     """One corpus on disk; see `retriever.store.protocol.Collection`."""
 
-    def __init__(self, folder: Path, shard: _Shared) -> None:
+    def __init__(self, folder: Path, shard: SharedShard) -> None:
         self._folder = folder
         self._shard = shard
         self._is_closed = False
@@ -135,7 +128,7 @@ class EmbeddedCollection:
             qe.QueryRequest(
                 limit=k,
                 query=qe.Query.Nearest(query, vector),
-                filter=_filter(where),
+                filter=as_filter(where),
                 params=qe.SearchParams(exact=True),
                 with_payload=True,
                 with_vector=list(with_vectors) or False,
@@ -144,7 +137,7 @@ class EmbeddedCollection:
         ]
         if not requests:
             return []
-        with _engine_errors(self._folder):
+        with engine_errors(self._folder):
             answers = self._shard.engine.query_batch(qe.QueryBatchRequest(requests))
         return [ranked(found) for found in answers]
 
@@ -162,11 +155,11 @@ class EmbeddedCollection:
             request = qe.ScrollRequest(
                 offset=offset,
                 limit=batch,
-                filter=_filter(where),
+                filter=as_filter(where),
                 with_payload=True if fields is None else qe.PayloadSelector.Include(list(fields)),
                 with_vector=list(with_vectors) or False,
             )
-            with _engine_errors(self._folder):
+            with engine_errors(self._folder):
                 records, offset = self._shard.engine.scroll(request)
             if records:
                 yield [to_point(record) for record in records]
@@ -175,29 +168,44 @@ class EmbeddedCollection:
 
     def count(self, where: filters.Condition | None = None) -> int:
         """Count exactly."""
-        with _engine_errors(self._folder):
-            return self._shard.engine.count(qe.CountRequest(exact=True, filter=_filter(where)))
+        with engine_errors(self._folder):
+            return self._shard.engine.count(qe.CountRequest(exact=True, filter=as_filter(where)))
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write to the write-ahead log and apply."""
         rows = [qe.Point(point.point_id, dict(point.vectors), dict(point.payload)) for point in points]  # type: ignore[arg-type]
         if rows:
-            self._update(qe.UpdateOperation.upsert_points(rows))
+            self._update(qe.UpdateOperation.upsert_points(rows), size=space.size_of(points))
 
     def update_vectors(self, points: Sequence[Point]) -> None:
         """Replace some vectors of existing points."""
         rows = [qe.PointVectors(point.point_id, dict(point.vectors)) for point in points]  # type: ignore[arg-type]
         if rows:
-            self._update(qe.UpdateOperation.update_vectors(rows))
+            self._update(qe.UpdateOperation.update_vectors(rows), size=space.size_of(points))
+
+    def update_payloads(self, points: Sequence[Point]) -> None:
+        """Replace the payload of existing points."""
+        for point in points:
+            operation = qe.UpdateOperation.overwrite_payload([point.point_id], dict(point.payload))
+            self._update(operation, size=space.size_of([point]))
 
     def delete(self, where: filters.Condition) -> None:
         """Delete matching points."""
-        self._update(qe.UpdateOperation.delete_points_by_filter(_required(where)))
+        self._update(qe.UpdateOperation.delete_points_by_filter(required_filter(where)))
 
     def flush(self) -> None:
-        """Write everything to disk and merge what many small writes have left."""
-        with _engine_errors(self._folder):
-            self._shard.engine.optimize()
+        """Write everything to disk and merge what many small writes have left, where there is room."""
+        # Merging writes a copy of what it merges, and what it left out before; what is merged reads faster.
+        needed = space.TO_WRITE + 2 * space.size_on_disk(self._folder / _SHARD)
+        with engine_errors(self._folder):
+            if space.free_bytes(self._folder) >= needed:
+                self._shard.engine.optimize()
+            else:
+                _logger.warning(
+                    "store %s: not merged, which takes %d MiB of room on its disk: make room, ingest again.",
+                    self._folder,
+                    needed // space.MEBIBYTE,
+                )
             self._shard.engine.flush()
         # The record has been renamed into its folder, and that may be new in the store.
         for folder in (self._folder, self._folder.parent):
@@ -210,6 +218,11 @@ class EmbeddedCollection:
     def drop_vector(self, name: str) -> None:
         """Delete a named vector."""
         self._update(qe.UpdateOperation.delete_vector_name(name))
+
+    def ensure_indexes(self) -> None:
+        """Make the payload indexes that are missing."""
+        space.check_room(self._folder, space.TO_WRITE)
+        ensure_indexes(self._shard.engine, self._folder)
 
     def read_record(self) -> dict[str, Any]:
         """Read the record from its file."""
@@ -226,130 +239,27 @@ class EmbeddedCollection:
         """Write a new file and rename it over the old one."""
         path = self._folder / _RECORD
         draft = path.with_suffix(".new")
-        try:
+        with space.writing_file(path):
             with draft.open("w", encoding="utf-8") as file:
                 json.dump(dict(record), file, ensure_ascii=False, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-        except OSError as error:
-            raise StoreError(f"{path}: expected a file that can be written, got: {error}.") from error
+
+    def lock(self, purpose: str) -> AbstractContextManager[None]:
+        """Be the only writer of this process; the engine keeps all other processes out."""
+        return OpenShards.writing(self._shard, purpose)
 
     def close(self) -> None:
         """Give the shard back, once; the last collection that does closes it."""
         if not self._is_closed:
             self._is_closed = True
-            _OpenShards.release(self._shard)
+            OpenShards.release(self._shard)
 
-    def _update(self, operation: qe.UpdateOperation) -> None:
-        with _engine_errors(self._folder):
+    def _update(self, operation: qe.UpdateOperation, *, size: int = 0) -> None:
+        space.check_room(self._folder, space.TO_WRITE + size)
+        with engine_errors(self._folder):
             self._shard.engine.update(operation)
-
-
-class _Shared:
-    """A shard and how many collections of this process use it."""
-
-    def __init__(self, path: Path, engine: qe.EdgeShard) -> None:
-        self.path = path
-        self.engine = engine
-        self.users = 1
-
-
-class _OpenShards:
-    """The shards this process has open, by folder."""
-
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    _by_path: ClassVar[dict[Path, _Shared]] = {}
-
-    @classmethod
-    def create(cls, path: Path, vectors: Mapping[str, int]) -> _Shared:
-        """Create a shard; what an earlier creation that was cut short has left is removed."""
-        with cls._lock:
-            if path.exists():
-                cls._check_closed(path)
-                shutil.rmtree(path)
-            with _engine_errors(path.parent):
-                engine = qe.EdgeShard.create(str(path), _config(vectors))
-                for field in _INDEXED_FIELDS:
-                    operation = qe.UpdateOperation.create_field_index(field, qe.PayloadSchemaType.Keyword)
-                    engine.update(operation)
-            shared = cls._by_path[path] = _Shared(path, engine)
-            return shared
-
-    @classmethod
-    def load(cls, path: Path) -> _Shared:
-        """Open a shard, or count one more user of one that is open."""
-        with cls._lock:
-            shared = cls._by_path.get(path)
-            if shared is not None:
-                shared.users += 1
-                return shared
-            shared = cls._by_path[path] = cls._load(path)
-            return shared
-
-    @classmethod
-    def check_closed(cls, path: Path) -> None:
-        """Raise `StoreLockedError` if a shard is open, here or in another process."""
-        with cls._lock:
-            cls._check_closed(path)
-
-    @classmethod
-    def release(cls, shared: _Shared) -> None:
-        """Count one user less; without users the shard is closed."""
-        with cls._lock:
-            shared.users -= 1
-            if shared.users == 0:
-                del cls._by_path[shared.path]
-                shared.engine.close()
-
-    @classmethod
-    def _check_closed(cls, path: Path) -> None:
-        if path in cls._by_path:
-            raise StoreLockedError(
-                f"store {path.parent}: expected it to be closed, but this process has it open. "
-                "Close it first."
-            )
-        try:
-            cls._load(path).engine.close()  # the engine's own lock tells of other processes
-        except StoreCorruptError:
-            return  # what cannot be opened, nobody has open
-
-    @staticmethod
-    def _load(path: Path) -> _Shared:
-        try:
-            with _engine_errors(path.parent):
-                return _Shared(path, qe.EdgeShard.load(str(path)))
-        except StoreLockedError:
-            raise
-        except StoreError as error:
-            raise StoreCorruptError(
-                f"{error}. The vectors cannot be opened: restore the folder from a copy, or delete it and "
-                "ingest again."
-            ) from error
-
-
-def _config(vectors: Mapping[str, int]) -> qe.EdgeConfig:
-    # m=0: no graph is ever built, every search is exact.
-    graph = qe.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
-    sizes = {name: qe.EdgeVectorParams(size=size, distance=qe.Distance.Dot) for name, size in vectors.items()}
-    return qe.EdgeConfig(vectors=sizes, hnsw_config=graph)
-
-
-@contextmanager
-def _engine_errors(folder: Path) -> Iterator[None]:
-    """Turn what the engine raises into our errors.
-
-    It raises bare `Exception`, so its text is all there is to tell a lock by.
-    """
-    try:
-        yield
-    except Exception as error:
-        if "WouldBlock" in str(error):
-            raise StoreLockedError(
-                f"store {folder}: expected to be the only process that has it open, but another one has. "
-                "Stop that process, or serve several from a Qdrant server (--url)."
-            ) from error
-        raise StoreError(f"store {folder}: the embedded engine failed: {error}") from error
 
 
 def _sync(folder: Path) -> None:
@@ -360,45 +270,3 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _filter(where: filters.Condition | None) -> qe.Filter | None:
-    return None if where is None else _required(where)
-
-
-def _required(where: filters.Condition) -> qe.Filter:
-    condition = _condition(where)
-    return condition if isinstance(condition, qe.Filter) else qe.Filter(must=[condition])
-
-
-def _condition(  # noqa: PLR0911  # one return per kind of condition
-    where: filters.Condition,
-) -> qe.Filter | qe.FieldCondition | qe.HasIdCondition | qe.HasVectorCondition | qe.IsEmptyCondition:
-    match where:
-        case filters.Matches(key=key, values=values):
-            matches = [qe.FieldCondition(key, match=_exactly(value)) for value in values]
-            return qe.Filter(should=list(matches)) if matches else _NEVER
-        case filters.Between(key=key, gt=gt, gte=gte, lt=lt, lte=lte):
-            return qe.FieldCondition(key, range=qe.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
-        case filters.HasText(key=key, text=text):
-            return qe.FieldCondition(key, match=qe.MatchSubstring(text))
-        case filters.IsEmpty(key=key):
-            return qe.IsEmptyCondition(key)
-        case filters.HasId(ids=ids):
-            return qe.HasIdCondition(set(ids))
-        case filters.HasVector(name=name):
-            return qe.HasVectorCondition(name)
-        case filters.AllOf(parts=parts):
-            return qe.Filter(must=[_condition(part) for part in parts])
-        case filters.AnyOf(parts=parts):
-            return qe.Filter(should=[_condition(part) for part in parts]) if parts else _NEVER
-        case filters.NoneOf(parts=parts):
-            return qe.Filter(must_not=[_condition(part) for part in parts])
-
-
-def _exactly(value: filters.Scalar) -> qe.MatchValue:
-    # The engine reads a Python bool as 0 or 1, which matches numbers only; numpy's it reads as a bool.
-    return qe.MatchValue(np.bool_(value) if isinstance(value, bool) else value)  # type: ignore[arg-type]
-
-
-_NEVER = qe.Filter(must=[qe.HasIdCondition(set())])

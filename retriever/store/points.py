@@ -8,7 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from retriever.errors import StoreCorruptError
+from retriever.payload import TEXT_HASH
 from retriever.store.protocol import Point, ScoredPoint
+
+INDEXED_IN_MEMORY = ("doc_id",)
+"""Payload fields that queries may filter by: keyword indexes, kept in memory."""
+
+INDEXED_ON_DISK = (TEXT_HASH,)
+"""Payload fields that only an ingest asks for: keyword indexes, read from disk."""
 
 
 class Answered(Protocol):

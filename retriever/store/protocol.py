@@ -8,6 +8,7 @@ this seam, in `retriever.corpus`, and what is handed down has been validated the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,6 +95,10 @@ class PointWriter(Protocol):
         """Replace the given vectors of existing points and keep all else."""
         ...
 
+    def update_payloads(self, points: Sequence[Point]) -> None:
+        """Replace the whole payload of existing points and keep their vectors."""
+        ...
+
     def delete(self, where: Condition) -> None:
         """Delete matching points; none matching is no error."""
         ...
@@ -117,6 +122,10 @@ class Layout(Protocol):
         """Delete a named vector from the layout and from every point; one that is not there, too."""
         ...
 
+    def ensure_indexes(self) -> None:
+        """Make the payload indexes that are missing: a collection of an earlier release has fewer."""
+        ...
+
     def read_record(self) -> dict[str, Any]:
         """Return the JSON values last written."""
         ...
@@ -128,6 +137,19 @@ class Layout(Protocol):
 
 class Collection(PointReader, PointWriter, Layout, Protocol):
     """One corpus in a store."""
+
+    def lock(self, purpose: str) -> AbstractContextManager[None]:
+        """Be its only writer within ``with``; `purpose` is what a second one is told that this one does.
+
+        It excludes others that lock, of this process or another one, and `VectorStore.drop`. Readers
+        and writers that do not lock go on. A lock that was lost is told by the next write.
+
+        Raises
+        ------
+        StoreLockedError
+            If there is another writer: the message names it.
+        """
+        ...
 
     def close(self) -> None:
         """Release it; it must not be used afterwards. Closing it again changes nothing."""
@@ -158,5 +180,8 @@ class VectorStore(Protocol):
         ...
 
     def drop(self, name: str) -> None:
-        """Delete a collection with all it holds (`CorpusNotFoundError`)."""
+        """Delete a collection with all it holds (`CorpusNotFoundError`).
+
+        One that is being written is refused (`StoreLockedError`).
+        """
         ...

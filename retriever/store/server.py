@@ -1,40 +1,30 @@
-"""The server engine: a Qdrant server through its client. The only module that imports the client."""
+"""The server engine: the corpora of a Qdrant server, through its client."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from json import JSONDecodeError
 from typing import Any
-from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from retriever.errors import (
-    CorpusExistsError,
-    CorpusNotFoundError,
-    StoreCorruptError,
-    StoreError,
-    StoreUnreachableError,
-)
+from retriever.errors import CorpusExistsError, CorpusNotFoundError, StoreCorruptError, StoreError
 from retriever.models.protocol import FloatArray
 from retriever.records import check_corpus_name
 from retriever.store import filters
-from retriever.store.points import ranked, to_point
+from retriever.store.layout import ServerLayout
+from retriever.store.points import INDEXED_IN_MEMORY, INDEXED_ON_DISK, ranked, to_point
 from retriever.store.protocol import Point, ScoredPoint
+from retriever.store.server_client import Patience, answering, connected
+from retriever.store.server_filters import as_filter, required_filter
+from retriever.store.server_lease import Lease, Leases
 
 OLDEST_SERVER = (1, 18)
 """The first version that adds a named vector to an existing collection."""
 
 _METADATA = "tandem"
 _UNFINISHED = "creation in progress"
-_INDEXED_FIELDS = ("doc_id",)
-_UNAUTHORISED = (401, 403)
-_TIMEOUT_SECONDS = 60
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_SERVER_CHOOSES = ServerLayout()
 
 _NUMBERS_PER_REQUEST = 1_000_000
 """As JSON some 22 MB; a server refuses requests of more than 32 MB."""
@@ -43,13 +33,39 @@ _NUMBERS_PER_REQUEST = 1_000_000
 class ServerStore:
     """The corpora of a Qdrant server: its collections that carry a Tandem record."""
 
-    def __init__(self, client: QdrantClient, *, location: str) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        location: str,
+        layout: ServerLayout | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._client = client
         self._location = location
+        self._layout = _SERVER_CHOOSES if layout is None else layout
+        self._patience = Patience() if patience is None else patience
+        self._leases = Leases(client, location)
 
     @classmethod
-    def connect(cls, url: str, *, api_key: str | None = None) -> ServerStore:
-        """Connect to a server and check that it is recent enough.
+    def connect(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        layout: ServerLayout | None = None,
+        patience: Patience | None = None,
+    ) -> ServerStore:
+        """Connect to a server and check that it is recent enough; whoever does not answer now is not there.
+
+        Parameters
+        ----------
+        url, api_key
+            Of the server.
+        layout
+            Of corpora that are created; the server's own where it is left out.
+        patience
+            With later requests.
 
         Raises
         ------
@@ -58,8 +74,8 @@ class ServerStore:
         StoreError
             If the server is older than 1.18.
         """
-        client = _client(url, api_key)
-        with _answering(url):
+        client = connected(url, api_key)
+        with answering(url):
             version = client.info().version
             client.get_collections()  # `info` answers without a key, this does not
         if _numbers(version) < OLDEST_SERVER:
@@ -68,7 +84,9 @@ class ServerStore:
                 f"Qdrant server {url}: expected version {oldest} or later, got {version}. "
                 "Upgrade the server (docker-compose.yml names a version that works)."
             )
-        return cls(client, location=url)
+        patience = Patience() if patience is None else patience
+        client.http.client.add_middleware(patience)
+        return cls(client, location=url, layout=layout, patience=patience)
 
     @property
     def location(self) -> str:
@@ -82,37 +100,48 @@ class ServerStore:
         anew. A collection that Tandem did not make is never touched.
         """
         check_corpus_name(name)
-        with _answering(self._location):
+        with self._leases.hold(name, "create"), answering(self._location):
             if self._client.collection_exists(name):
                 self._remove_unfinished(name)
             self._client.create_collection(
                 name,
-                vectors_config={key: _vector_params(size) for key, size in vectors.items()},
+                vectors_config={key: self._vector_params(size) for key, size in vectors.items()},
                 hnsw_config=models.HnswConfigDiff(m=0),  # no graph is ever built
+                shard_number=self._layout.shards,
+                replication_factor=self._layout.replicas,
+                write_consistency_factor=self._layout.write_consistency,
+                on_disk_payload=self._layout.on_disk,
                 metadata={_METADATA: _UNFINISHED},
             )
-            for field in _INDEXED_FIELDS:
-                self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
-        collection = ServerCollection(self._client, name, self._location)
-        collection.write_record(record)
+            collection = self._collection(name)
+            collection.ensure_indexes()
+            collection.write_record(record)
         return collection
 
     def open(self, name: str) -> ServerCollection:
         """Open a corpus; see `retriever.store.protocol.VectorStore`."""
         self._check_exists(name)
-        return ServerCollection(self._client, name, self._location)
+        return self._collection(name)
 
     def names(self) -> list[str]:
         """Return the collections that carry a Tandem record, sorted."""
-        with _answering(self._location):
+        with answering(self._location):
             found = [collection.name for collection in self._client.get_collections().collections]
             return sorted(name for name in found if self._has_record(name))
 
     def drop(self, name: str) -> None:
         """Delete a corpus from the server; see `retriever.store.protocol.VectorStore`."""
         self._check_exists(name)
-        with _answering(self._location):
+        with self._leases.hold(name, "drop"), answering(self._location):
             self._client.delete_collection(name)
+
+    def _collection(self, name: str) -> ServerCollection:
+        return ServerCollection(
+            self._client, name, self._location, leases=self._leases, patience=self._patience
+        )
+
+    def _vector_params(self, size: int) -> models.VectorParams:
+        return models.VectorParams(size=size, distance=models.Distance.DOT, on_disk=self._layout.on_disk)
 
     def _has_record(self, name: str) -> bool:
         return self._metadata(name) not in (None, _UNFINISHED)
@@ -142,10 +171,15 @@ class ServerStore:
 class ServerCollection:
     """One corpus on a server; see `retriever.store.protocol.Collection`."""
 
-    def __init__(self, client: QdrantClient, name: str, location: str) -> None:
+    def __init__(
+        self, client: QdrantClient, name: str, location: str, *, leases: Leases, patience: Patience
+    ) -> None:
         self._client = client
         self._name = name
         self._location = location
+        self._leases = leases
+        self._patience = patience
+        self._lease: Lease | None = None
 
     def search(
         self,
@@ -162,7 +196,7 @@ class ServerCollection:
                 query=query.tolist(),
                 using=vector,
                 limit=k,
-                filter=_filter(where),
+                filter=as_filter(where),
                 params=models.SearchParams(exact=True),
                 with_payload=True,
                 with_vector=list(with_vectors) or False,
@@ -171,7 +205,7 @@ class ServerCollection:
         ]
         if not requests:
             return []
-        with _answering(self._location):
+        with answering(self._location):
             answers = self._client.query_batch_points(self._name, requests)
         return [ranked(answer.points) for answer in answers]
 
@@ -186,10 +220,10 @@ class ServerCollection:
         """Yield matching points in the order of their ids, one request per list."""
         offset: Any = None
         while True:
-            with _answering(self._location):
+            with answering(self._location):
                 records, offset = self._client.scroll(
                     self._name,
-                    scroll_filter=_filter(where),
+                    scroll_filter=as_filter(where),
                     limit=batch,
                     offset=offset,
                     with_payload=True if fields is None else list(fields),
@@ -202,8 +236,8 @@ class ServerCollection:
 
     def count(self, where: filters.Condition | None = None) -> int:
         """Count exactly."""
-        with _answering(self._location):
-            return self._client.count(self._name, count_filter=_filter(where), exact=True).count
+        with answering(self._location):
+            return self._client.count(self._name, count_filter=as_filter(where), exact=True).count
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write, and wait until it is applied."""
@@ -214,27 +248,39 @@ class ServerCollection:
                 )
                 for point in part
             ]
-            with _answering(self._location):
+            with self._writing():
                 self._client.upsert(self._name, rows, wait=True)
 
     def update_vectors(self, points: Sequence[Point]) -> None:
         """Replace some vectors of existing points."""
         for part in _in_requests(points):
             rows = [models.PointVectors(id=point.point_id, vector=_lists(point.vectors)) for point in part]
-            with _answering(self._location):
+            with self._writing():
                 self._client.update_vectors(self._name, rows, wait=True)
+
+    def update_payloads(self, points: Sequence[Point]) -> None:
+        """Replace the payload of existing points, all in one request."""
+        operations: list[models.UpdateOperation] = [
+            models.OverwritePayloadOperation(
+                overwrite_payload=models.SetPayload(payload=dict(point.payload), points=[point.point_id])
+            )
+            for point in points
+        ]
+        if operations:
+            with self._writing():
+                self._client.batch_update_points(self._name, operations, wait=True)
 
     def delete(self, where: filters.Condition) -> None:
         """Delete matching points."""
-        with _answering(self._location):
-            self._client.delete(self._name, models.FilterSelector(filter=_required(where)), wait=True)
+        with self._writing():
+            self._client.delete(self._name, models.FilterSelector(filter=required_filter(where)), wait=True)
 
     def flush(self) -> None:
         """Do nothing: the server has a write-ahead log, and every write above waited for it."""
 
     def add_vector(self, name: str, size: int) -> None:
         """Add a named vector, unless it is there with this size."""
-        with _answering(self._location):
+        with self._writing():
             layout = self._client.get_collection(self._name).config.params.vectors
             present = layout.get(name) if isinstance(layout, dict) else None
             if present is not None and present.size == size:
@@ -244,14 +290,26 @@ class ServerCollection:
 
     def drop_vector(self, name: str) -> None:
         """Delete a named vector, if it is there."""
-        with _answering(self._location):
+        with self._writing():
             layout = self._client.get_collection(self._name).config.params.vectors
             if isinstance(layout, dict) and name in layout:
                 self._client.delete_vector_name(self._name, name)
 
+    def ensure_indexes(self) -> None:
+        """Make the payload indexes that are missing."""
+        on_disk = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True)
+        with self._writing():
+            present = self._client.get_collection(self._name).payload_schema
+            for field in INDEXED_IN_MEMORY:
+                if field not in present:
+                    self._client.create_payload_index(self._name, field, models.PayloadSchemaType.KEYWORD)
+            for field in INDEXED_ON_DISK:
+                if field not in present:
+                    self._client.create_payload_index(self._name, field, on_disk)
+
     def read_record(self) -> dict[str, Any]:
         """Read the record from the metadata of the collection."""
-        with _answering(self._location):
+        with answering(self._location):
             metadata = self._client.get_collection(self._name).config.metadata or {}
         record = metadata.get(_METADATA)
         if not isinstance(record, dict):
@@ -263,25 +321,29 @@ class ServerCollection:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace the record in the metadata of the collection by one request."""
-        with _answering(self._location):
+        with self._writing():
             self._client.update_collection(self._name, metadata={_METADATA: dict(record)})
+
+    @contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Hold the lease of the corpus, and bear with a server that is away for a while."""
+        with self._leases.hold(self._name, purpose) as lease, self._patience.writing():
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
 
     def close(self) -> None:
         """Do nothing: the connections belong to the store."""
 
-
-def _client(url: str, api_key: str | None) -> QdrantClient:
-    try:
-        if not url:  # the client would take its own default
-            raise ValueError("it is empty")  # noqa: TRY301  # as the client refuses all others
-        with warnings.catch_warnings():
-            if urlsplit(url).hostname in _THIS_MACHINE:  # the key does not travel
-                warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
-            return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT_SECONDS, check_compatibility=False)
-    except ValueError as error:
-        raise StoreUnreachableError(
-            f"Qdrant server: expected a URL such as http://127.0.0.1:6333, got {url!r} ({error})."
-        ) from error
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write one request: not without the lease, if there is one."""
+        if self._lease is not None:
+            self._lease.check()
+        with answering(self._location):
+            yield
 
 
 def _in_requests(points: Sequence[Point]) -> Iterator[list[Point]]:
@@ -299,77 +361,9 @@ def _in_requests(points: Sequence[Point]) -> Iterator[list[Point]]:
         yield part
 
 
-@contextmanager
-def _answering(location: str) -> Iterator[None]:
-    """Turn what the client raises into our errors."""
-    try:
-        yield
-    except UnexpectedResponse as error:
-        if error.status_code in _UNAUTHORISED:
-            raise StoreUnreachableError(
-                f"Qdrant server {location}: expected a valid API key, the server refused it "
-                f"({error.status_code}). Set QDRANT_API_KEY or --api-key."
-            ) from error
-        raise StoreError(f"Qdrant server {location}: the request failed: {error}") from error
-    except (ApiException, QdrantException, JSONDecodeError) as error:
-        raise StoreUnreachableError(
-            f"Qdrant server {location}: expected an answer, got: {error}. "
-            "Check that the server runs and the URL is right."
-        ) from error
-
-
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-def _vector_params(size: int) -> models.VectorParams:
-    return models.VectorParams(size=size, distance=models.Distance.DOT)
-
-
 def _lists(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
     return {name: vector.tolist() for name, vector in vectors.items()}
-
-
-def _filter(where: filters.Condition | None) -> models.Filter | None:
-    return None if where is None else _required(where)
-
-
-def _required(where: filters.Condition) -> models.Filter:
-    condition = _condition(where)
-    return condition if isinstance(condition, models.Filter) else models.Filter(must=[condition])
-
-
-def _condition(  # noqa: PLR0911  # one return per kind of condition
-    where: filters.Condition,
-) -> (
-    models.Filter
-    | models.FieldCondition
-    | models.HasIdCondition
-    | models.HasVectorCondition
-    | models.IsEmptyCondition
-):
-    match where:
-        case filters.Matches(key=key, values=values):
-            matches = [
-                models.FieldCondition(key=key, match=models.MatchValue(value=value)) for value in values
-            ]
-            return models.Filter(should=list(matches)) if matches else _NEVER
-        case filters.Between(key=key, gt=gt, gte=gte, lt=lt, lte=lte):
-            return models.FieldCondition(key=key, range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte))
-        case filters.HasText(key=key, text=text):
-            return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
-        case filters.IsEmpty(key=key):
-            return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-        case filters.HasId(ids=ids):
-            return models.HasIdCondition(has_id=list(ids))
-        case filters.HasVector(name=name):
-            return models.HasVectorCondition(has_vector=name)
-        case filters.AllOf(parts=parts):
-            return models.Filter(must=[_condition(part) for part in parts])
-        case filters.AnyOf(parts=parts):
-            return models.Filter(should=[_condition(part) for part in parts]) if parts else _NEVER
-        case filters.NoneOf(parts=parts):
-            return models.Filter(must_not=[_condition(part) for part in parts])
-
-
-_NEVER = models.Filter(must=[models.HasIdCondition(has_id=[])])

@@ -37,5 +37,5 @@ class TestServer(VectorStoreContract):
         store = ServerStore.connect(SERVER_URL, api_key=os.environ.get("QDRANT_API_KEY"))
         assert store.names() == [], "the contract wants a server without corpora"
         yield store
-        if "c" in store.names():
-            store.drop("c")
+        for name in store.names():
+            store.drop(name)

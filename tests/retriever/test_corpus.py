@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from retriever import payload
 from retriever.combine import concatenate, spread
 from retriever.corpus import Corpus
 from retriever.errors import (
@@ -16,9 +18,11 @@ from retriever.errors import (
     ModelMismatchError,
     ShapeError,
     StoreCorruptError,
+    StoreLockedError,
 )
 from retriever.models.protocol import FloatArray
 from retriever.records import FORMAT_VERSION, Chunk, ChunkerSpec, Deployment
+from retriever.store.embedded import EmbeddedStore
 from retriever.store.filters import HasVector, equals, missing_vector
 from retriever.store.protocol import Point, VectorStore
 from retriever.testing import FakeModel
@@ -471,3 +475,214 @@ def test_queries_that_would_find_nothing_or_something_wrong_are_refused(
 def test_a_vector_that_the_corpus_does_not_have_is_not_searched(shared_corpus: Corpus) -> None:
     with pytest.raises(InputError, match="'delta'"):
         shared_corpus.search(np.ones((1, 24), dtype=np.float32), vector="alpha+delta", k=1)
+
+
+def deployed(*keys: str) -> Deployment:
+    weights = tuple(1 / len(keys) for _ in keys)
+    return Deployment(corpus="small", models=keys, weights=weights, weighting="equal", fingerprints=keys)
+
+
+def test_a_dropped_model_leaves_no_trace_and_the_others_as_they_were(
+    corpus: Corpus, any_store: VectorStore, chunks: tuple[Chunk, ...], gamma: FakeModel
+) -> None:
+    corpus.add_models([gamma.spec])
+    texts = [chunk.text for chunk in chunks]
+    corpus.write_vectors("gamma", [chunk.chunk_id for chunk in chunks], gamma.embed_chunks(texts))
+    for keys in (("alpha", "beta"), ("alpha", "gamma"), ("beta", "gamma")):
+        corpus.add_combination(keys)
+    corpus.add_deployment(deployed("alpha", "beta"))
+    corpus.add_deployment(deployed("alpha", "gamma"))
+    kept = stored(corpus, "alpha+gamma")
+    corpus.drop_model("acme/beta")
+    with Corpus.open(any_store, corpus.name) as opened:
+        assert opened.manifest == corpus.manifest
+        assert opened.manifest.keys == ("alpha", "gamma")
+        assert opened.manifest.combinations == (("alpha", "gamma"),)
+        assert set(opened.manifest.spreads) == {"alpha"}
+        assert opened.deployments[-1].models == ("alpha", "gamma")
+        assert "dropping" not in opened._collection.read_record()
+        for name in ("beta", "alpha+beta", "beta+gamma"):
+            assert opened.count_chunks(HasVector(name=name)) == 0
+        assert_same(stored(opened, "alpha+gamma"), kept)
+        assert opened.count_chunks() == len(chunks)
+        with pytest.raises(InputError, match=r"alpha, gamma\), got 'beta'"):
+            opened.drop_model("beta")
+
+
+def test_a_model_that_is_served_or_the_only_one_is_not_dropped(
+    corpus: Corpus,
+) -> None:
+    corpus.add_deployment(replace(deployed("alpha", "beta"), created="2026-01-02T03:04:05+00:00"))
+    with pytest.raises(
+        InputError, match=r"deployment alpha\+beta of 2026-01-02.* serves beta. Deploy another"
+    ):
+        corpus.drop_model("beta")
+    corpus.add_deployment(deployed("alpha"))
+    corpus.drop_model("beta")
+    with pytest.raises(InputError, match="beside alpha, it is the only one"):
+        corpus.drop_model("alpha")
+    assert corpus.count_chunks(HasVector(name="alpha")) == corpus.count_chunks()
+
+
+@pytest.mark.parametrize("after", ["the same call", "another writer", "the model again"])
+@pytest.mark.parametrize("cut_at", [0, 1])
+def test_a_dropping_that_was_cut_short_is_finished_by_what_comes_next(
+    corpus: Corpus,
+    any_store: VectorStore,
+    monkeypatch: pytest.MonkeyPatch,
+    chunks: tuple[Chunk, ...],
+    cut_at: int,
+    after: str,
+) -> None:
+    corpus.add_combination(["alpha", "beta"])
+    kind = type(corpus._collection)
+    drop, calls = kind.drop_vector, iter(range(9))
+
+    def cut_short(collection: Any, name: str) -> None:
+        if next(calls) == cut_at:
+            raise KeyboardInterrupt
+        drop(collection, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "drop_vector", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            corpus.drop_model("beta")
+    with Corpus.open(any_store, corpus.name) as opened:
+        assert opened.manifest.keys == ("alpha",)
+        opened.read_vectors(["alpha"])
+        opened.add_deployment(deployed("alpha"))  # which keeps what has to be finished
+        if after == "the same call":
+            opened.drop_model("beta")
+        elif after == "another writer":
+            with opened.lock():
+                pass
+        if after == "the model again":  # with other dimensions, and nothing of the old vectors
+            opened.add_models([FakeModel("acme/beta", dimensions=20).spec])
+            assert opened.count_chunks(missing_vector("beta")) == len(chunks)
+            opened.add_combination(["alpha", "beta"])
+        assert opened.count_chunks(HasVector(name="beta")) == 0
+        assert opened.count_chunks(HasVector(name="alpha+beta")) == 0
+        assert "dropping" not in opened._collection.read_record()
+
+
+@pytest.mark.parametrize("dimensions", [24, 20])
+def test_a_vector_that_no_manifest_mentions_is_not_taken_for_that_of_a_model(
+    corpus: Corpus, chunks: tuple[Chunk, ...], gamma: FakeModel, dimensions: int
+) -> None:
+    # What a process leaves that ended between making room for a model and saying so in the manifest.
+    corpus._collection.add_vector("gamma", 24)
+    row = gamma.embed_chunks(["another model's"])[0]
+    corpus._collection.update_vectors([Point(point_id=chunks[0].chunk_id, vectors={"gamma": row})])
+    model = FakeModel("acme/gamma", dimensions=dimensions)
+    corpus.add_models([model.spec])
+    assert corpus.count_chunks(missing_vector("gamma")) == len(chunks)
+    ids, texts = [chunk.chunk_id for chunk in chunks], [chunk.text for chunk in chunks]
+    corpus.write_vectors("gamma", ids, model.embed_chunks(texts))
+    assert corpus.read_vectors(["gamma"]).by_model["gamma"].shape == (len(chunks), dimensions)
+
+
+def test_a_corpus_has_one_writer_and_is_deployed_beside_it(corpus: Corpus, any_store: VectorStore) -> None:
+    with Corpus.open(any_store, corpus.name) as other:
+        with corpus.lock():
+            with pytest.raises(StoreLockedError, match="ingest since"), other.lock("another"):
+                raise AssertionError
+            with pytest.raises(StoreLockedError):
+                other.drop_model("beta")
+            with pytest.raises(StoreLockedError):
+                any_store.drop(corpus.name)
+            other.add_combination(["alpha", "beta"])
+            other.add_deployment(deployed("alpha", "beta"))
+        with other.lock():
+            assert other.deployments == (deployed("alpha", "beta"),)
+    assert corpus.deployments == ()
+    with corpus.lock():
+        assert corpus.manifest.combinations == (("alpha", "beta"),)  # what is there when the lock is had
+
+
+def test_vectors_are_found_by_the_text_they_were_made_from(
+    corpus: Corpus, chunks: tuple[Chunk, ...], alpha: FakeModel, beta: FakeModel
+) -> None:
+    texts = [chunk.text for chunk in chunks[:3]]
+    found = corpus.vectors_by_text([*texts, "never stored", texts[0].upper()], ["alpha", "beta"])
+    assert found.keys() == set(texts)
+    for text in texts:
+        assert set(found[text]) == {"alpha", "beta"}
+        np.testing.assert_allclose(found[text]["alpha"], alpha.embed_chunks([text])[0], atol=1e-7)
+        np.testing.assert_allclose(found[text]["beta"], beta.embed_chunks([text])[0], atol=1e-7)
+    assert corpus.vectors_by_text([], ["alpha"]) == {}
+    assert set(corpus.vectors_by_text(texts, ["beta"])[texts[0]]) == {"beta"}
+
+
+def test_what_stands_before_a_text_tells_it_from_the_text_alone(
+    corpus: Corpus, chunks: tuple[Chunk, ...], alpha: FakeModel, beta: FakeModel
+) -> None:
+    headed = replace(chunks[0], chunk_id="ffffffff-0000-5000-8000-000000000000", prefix="A title. ")
+    vectors = {model.spec.key: model.embed_chunks([headed.embedded_text]) for model in (alpha, beta)}
+    write(corpus, (headed,), vectors)
+    found = corpus.vectors_by_text([headed.text, headed.embedded_text], ["alpha"])
+    np.testing.assert_allclose(found[headed.embedded_text]["alpha"], vectors["alpha"][0], atol=1e-7)
+    np.testing.assert_allclose(found[headed.text]["alpha"], alpha.embed_chunks([headed.text])[0], atol=1e-7)
+
+
+def test_chunks_without_a_vector_of_each_model_do_not_count(
+    corpus: Corpus, chunks: tuple[Chunk, ...], gamma: FakeModel
+) -> None:
+    corpus.add_models([gamma.spec])
+    some = chunks[:2]
+    rows = gamma.embed_chunks([chunk.text for chunk in some])
+    corpus.write_vectors("gamma", [chunk.chunk_id for chunk in some], rows)
+    texts = [chunk.text for chunk in chunks]
+    assert corpus.vectors_by_text(texts, ["alpha", "gamma"]).keys() == {chunk.text for chunk in some}
+
+
+def test_one_hash_is_no_proof_of_one_text(
+    corpus: Corpus, chunks: tuple[Chunk, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = payload.text_hash(chunks[0].text)
+    monkeypatch.setattr(payload, "text_hash", lambda _: digest)
+    assert corpus.vectors_by_text(["another text"], ["alpha"]) == {}
+    assert corpus.vectors_by_text(["another text", chunks[0].text], ["alpha"]).keys() == {chunks[0].text}
+
+
+def test_a_text_of_very_many_chunks_does_not_hide_or_delay_the_others(
+    any_store: VectorStore, chunks: tuple[Chunk, ...], alpha: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footers = tuple(replace(chunks[0], chunk_id=f"{i:08x}-0000-5000-8000-000000000000") for i in range(700))
+    last = replace(chunks[1], chunk_id="ffffffff-0000-5000-8000-000000000000")
+    read: list[int] = []
+    to_chunk = payload.to_chunk
+    with Corpus.create(any_store, "c", chunker=CHUNKER, models=[alpha.spec]) as corpus:
+        every = (*footers, last)
+        write(corpus, every, {"alpha": alpha.embed_chunks([chunk.text for chunk in every])})
+        monkeypatch.setattr(payload, "to_chunk", lambda value: read.append(1) or to_chunk(value))
+        found = corpus.vectors_by_text([chunks[0].text, last.text, "none"], ["alpha"])
+    assert found.keys() == {chunks[0].text, last.text}
+    assert len(read) < 300
+
+
+def test_ids_of_documents_are_streamed_also_of_one_without_its_first_chunk(
+    corpus: Corpus, chunks: tuple[Chunk, ...]
+) -> None:
+    first = next(chunk for chunk in chunks if chunk.index == 0)
+    corpus.delete_chunks([first.chunk_id])
+    ids = corpus.stored_document_ids()
+    assert iter(ids) is ids
+    found = list(ids)
+    assert len(found) == len(chunks) - 1
+    assert set(found) == {chunk.doc_id for chunk in chunks} == corpus.document_ids()
+
+
+def test_a_corpus_of_an_earlier_release_gets_its_indexes_when_it_is_written(
+    tmp_path: Path, chunks: tuple[Chunk, ...], alpha: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EmbeddedStore(tmp_path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("retriever.store.embedded_shards.INDEXED_ON_DISK", ())
+        corpus = Corpus.create(store, "c", chunker=CHUNKER, models=[alpha.spec])
+    write(corpus, chunks, {"alpha": alpha.embed_chunks([chunk.text for chunk in chunks])})
+    assert set(corpus._collection._shard.engine.info().payload_schema) == {"doc_id"}  # type: ignore[attr-defined]
+    with corpus.lock():
+        schema = corpus._collection._shard.engine.info().payload_schema  # type: ignore[attr-defined]
+    assert set(schema) == {"doc_id", payload.TEXT_HASH}
+    assert corpus.vectors_by_text([chunks[0].text], ["alpha"]).keys() == {chunks[0].text}
+    corpus.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,9 +25,12 @@ from retriever.errors import (
     InputError,
     StoreCorruptError,
     StoreError,
+    StoreFullError,
     StoreLockedError,
 )
+from retriever.store import space
 from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
+from retriever.store.layout import ServerLayout
 from retriever.store.place import open_store
 from retriever.store.protocol import Point
 
@@ -366,4 +371,140 @@ def test_what_the_engine_refuses_is_a_store_error(store: EmbeddedStore) -> None:
         collection.add_vector("a", 3)
     with pytest.raises(StoreError, match="No point with id"):
         collection.update_vectors([Point(point_id=str(uuid.UUID(int=99)), vectors={"a": query[0]})])
+    collection.close()
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (ServerLayout(shards=2), "got shards=2"),
+        (ServerLayout(shards=1, replicas=3), "got shards=1, replicas=3"),
+        (ServerLayout(on_disk=False), "got on_disk=False"),
+    ],
+)
+def test_a_layout_that_only_a_server_can_have_is_refused_by_name(
+    tmp_path: Path, layout: ServerLayout, words: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{words}\. Leave it out"):
+        open_store(tmp_path, layout=layout)
+
+
+@pytest.mark.parametrize("layout", [None, ServerLayout(), ServerLayout(on_disk=True)])
+def test_a_folder_is_read_from_disk_anyway(tmp_path: Path, layout: ServerLayout | None) -> None:
+    assert open_store(tmp_path, layout=layout).names() == []
+
+
+def test_the_name_of_the_opener_lies_beside_the_shard_while_it_is_open(store: EmbeddedStore) -> None:
+    lock = make(store) / "tandem.lock"
+    assert not lock.exists()
+    one, other = store.open("c"), store.open("c")
+    assert (json.loads(lock.read_text())["pid"], json.loads(lock.read_text())["purpose"]) == (
+        os.getpid(),
+        "open",
+    )
+    with one.lock("ingest"):
+        assert json.loads(lock.read_text())["purpose"] == "ingest"
+    assert json.loads(lock.read_text())["purpose"] == "open"
+    one.close()
+    assert lock.exists()
+    other.close()
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (None, "an unknown process \\(it left no name\\)"),
+        ("", "it left no name"),
+        ("[1]", "it left no name"),
+        ('{"pid": 1}', "it left no name"),
+        ("ended", "an unknown process .*of one that has ended: process"),
+        ("elsewhere", r"but process \d+ of ada on another-host \(tandem, ingest since then\) has"),
+    ],
+)
+def test_a_name_that_cannot_be_that_of_the_holder_is_not_given_out_as_one(
+    store: EmbeddedStore, tmp_path: Path, left: str | None, words: str
+) -> None:
+    lock = make(store) / "tandem.lock"
+    with python("import os; print(os.getpid())", tmp_path) as process:
+        assert process.stdout is not None
+        ended = int(process.stdout.readline())
+    holder = {"user": "ada", "program": "tandem", "purpose": "ingest", "since": "then", "pid": ended}
+    if left == "ended":
+        left = json.dumps({**holder, "host": socket.gethostname()})
+    elif left == "elsewhere":
+        left = json.dumps({**holder, "host": "another-host"})
+    with python(HOLD, tmp_path / "store") as opener:
+        assert opener.stdout is not None
+        assert opener.stdin is not None
+        assert opener.stdout.readline() == "open\n"
+        if left is None:
+            lock.unlink()
+        else:
+            lock.write_text(left)
+        with pytest.raises(StoreLockedError, match=words):
+            store.open("c")
+        opener.stdin.close()
+
+
+def test_without_room_on_the_disk_nothing_is_written_and_a_corpus_can_still_be_dropped(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store)
+    collection = store.open("c")
+    for room, refused in (
+        (space.TO_WRITE - 1, lambda: collection.upsert(points(1))),
+        (space.TO_WRITE - 1, lambda: collection.update_vectors(points(1))),
+        (space.TO_WRITE - 1, lambda: collection.update_payloads(points(1))),
+        (space.TO_WRITE - 1, lambda: collection.add_vector("b", 2)),
+        (space.TO_WRITE - 1, lambda: store.create("d", vectors=SIZES, record=RECORD)),
+        (space.TO_WRITE + 1000, lambda: collection.upsert(points(1000))),
+    ):
+        monkeypatch.setattr(space, "free_bytes", lambda _, room=room: room)
+        with pytest.raises(
+            StoreFullError, match=r"128 MiB of room.*found 12\d MiB.*full.*[Mm]ake room and run"
+        ):
+            refused()
+    collection.flush()  # without merging, which would take a copy
+    assert collection.count() == 3
+    collection.close()
+    monkeypatch.setattr(space, "free_bytes", lambda _: space.TO_OPEN - 1)
+    with pytest.raises(StoreFullError, match="64 MiB"):
+        store.open("c")
+    store.drop("c")
+    assert store.names() == []
+
+
+def test_without_room_a_corpus_that_another_process_has_open_is_not_dropped(
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store)
+    with python(HOLD, tmp_path / "store") as opener:
+        assert opener.stdout is not None
+        assert opener.stdin is not None
+        assert opener.stdout.readline() == "open\n"
+        with monkeypatch.context() as full:
+            full.setattr(space, "free_bytes", lambda _: 0)
+            with pytest.raises(StoreLockedError, match=f"process {opener.pid}"):
+                store.drop("c")
+        opener.stdin.close()
+    collection = store.open("c")
+    assert collection.count() == 3
+    collection.close()
+
+
+def test_a_record_that_finds_no_room_leaves_the_old_one(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store)
+    collection = store.open("c")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreFullError, match=r"tandem\.json.*disk is full"):
+            collection.write_record({"manifest": 2})
+    assert collection.read_record() == RECORD
     collection.close()

@@ -17,12 +17,21 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retriever.errors import CorpusExistsError, CorpusNotFoundError, StoreError, StoreUnreachableError
+from retriever.errors import (
+    CorpusExistsError,
+    CorpusNotFoundError,
+    InputError,
+    StoreError,
+    StoreUnreachableError,
+)
 from retriever.store.filters import equals
+from retriever.store.layout import ServerLayout
 from retriever.store.place import open_store
 from retriever.store.protocol import Point
-from retriever.store.server import ServerCollection, ServerStore
+from retriever.store.server import ServerStore
+from retriever.store.server_client import Patience
 
 Answer: TypeAlias = tuple[int, str, bytes]
 Serve: TypeAlias = Callable[[Callable[["Request"], Answer]], AbstractContextManager[str]]
@@ -60,7 +69,7 @@ def qdrant(version: str, *, key: str | None = None) -> Callable[[Request], Answe
 
 
 @contextmanager
-def serving(reply: Callable[[Request], Answer]) -> Iterator[str]:
+def serving(reply: Callable[[Request], Answer], *, port: int = 0) -> Iterator[str]:
     """Serve `reply` on this machine and give its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,12 +81,12 @@ def serving(reply: Callable[[Request], Answer]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = _reply  # noqa: N815  # names that http.server looks for
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _reply  # noqa: N815  # names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -199,7 +208,7 @@ def test_a_large_write_is_cut_into_requests_that_a_server_takes() -> None:
 
     digits = np.random.default_rng(0).normal(size=8192).astype(np.float32)
     with serving(reply) as url:
-        collection = ServerCollection(ServerStore.connect(url)._client, "c", url)
+        collection = ServerStore.connect(url)._collection("c")
         # Ones are short in JSON and quick; the first write shows how large a request becomes.
         for write, vector in ((collection.upsert, digits), (collection.update_vectors, np.ones_like(digits))):
             ids = [str(uuid.UUID(int=i)) for i in range(130)]
@@ -285,7 +294,7 @@ def test_every_search_asks_for_exactness() -> None:
         return qdrant("1.20.0")(request)
 
     with serving(reply) as url:
-        collection = ServerCollection(ServerStore.connect(url)._client, "c", url)
+        collection = ServerStore.connect(url)._collection("c")
         queries = np.eye(2, dtype=np.float32)
         assert collection.search(queries, vector="a", k=4, where=equals("lang", "de")) == [[], []]
     (body,) = bodies
@@ -293,3 +302,206 @@ def test_every_search_asks_for_exactness() -> None:
         assert search["params"]["exact"] is True
         assert (search["query"], search["using"], search["limit"]) == ({"nearest": vector}, "a", 4)
         assert "lang" in json.dumps(search["filter"])
+
+
+def creation(layout: ServerLayout | None) -> dict[str, Any]:
+    """Return what is asked of a server for a corpus with this layout."""
+    created: list[dict[str, Any]] = []
+    lease: list[Any] = []
+
+    def reply(request: Request) -> Answer:
+        body = json.loads(request.body) if request.body else {}
+        found: Any = {"operation_id": 1, "status": "completed"}
+        if request.path.endswith("/exists"):
+            found = {"exists": False}
+        elif request.path == "/collections/_tandem-locks/points" and request.method == "PUT":
+            lease[:] = body["points"]
+        elif request.path == "/collections/_tandem-locks/points":
+            found = [{"id": point["id"], "payload": point["payload"]} for point in lease]
+        elif request.path == "/collections/c" and request.method == "PUT":
+            created.append(body)
+            found = True
+        elif request.path == "/collections/c" and request.method == "GET":
+            config = {
+                "params": {},
+                "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 10},
+                "optimizer_config": {
+                    "deleted_threshold": 0.2,
+                    "vacuum_min_vector_number": 1000,
+                    "default_segment_number": 0,
+                    "flush_interval_sec": 5,
+                },
+            }
+            found = {
+                "status": "green",
+                "optimizer_status": "ok",
+                "segments_count": 1,
+                "config": config,
+                "payload_schema": {},
+            }
+        elif request.path.startswith("/collections/") and request.method in {"PUT", "PATCH"}:
+            found = True if request.path.count("/") == 2 else found
+        else:
+            return qdrant("1.20.0")(request)
+        return answer({"result": found, "status": "ok", "time": 0.1})
+
+    with serving(reply) as url:
+        open_store(url=url, layout=layout).create("c", vectors={"a": 2}, record={})
+    (body,) = created
+    return body
+
+
+def test_a_layout_is_asked_for_when_a_corpus_is_created() -> None:
+    body = creation(ServerLayout(shards=6, replicas=3, on_disk=True))
+    assert (body["shard_number"], body["replication_factor"], body["write_consistency_factor"]) == (6, 3, 2)
+    assert body["on_disk_payload"] is True
+    assert body["vectors"]["a"]["on_disk"] is True
+
+
+@pytest.mark.parametrize("layout", [None, ServerLayout()])
+def test_without_a_layout_the_server_chooses(layout: ServerLayout | None) -> None:
+    body = creation(layout)
+    for name in ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload"):
+        assert body.get(name) is None
+    assert body["vectors"]["a"].get("on_disk") is None
+    assert body["hnsw_config"] == {"m": 0}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "consistency"), [(None, None), (1, None), (2, 2), (3, 2), (4, 3), (5, 3)]
+)
+def test_a_write_counts_when_most_replicas_have_it(replicas: int | None, consistency: int | None) -> None:
+    assert ServerLayout(replicas=replicas).write_consistency == consistency
+
+
+@pytest.mark.parametrize("name", ["shards", "replicas"])
+def test_a_layout_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name} of at least 1, got 0"):
+        ServerLayout(**{name: 0})
+
+
+def test_what_is_kept_on_disk_is_said_of_each_vector(client: QdrantClient) -> None:
+    store = ServerStore(client, location="memory", layout=ServerLayout(on_disk=True))
+    store.create("c", vectors={"a": 2}, record={})
+    vectors = client.get_collection("c").config.params.vectors
+    assert isinstance(vectors, dict)
+    assert vectors["a"].on_disk is True
+
+
+class Failing:
+    """A server that fails the next few requests in some way, and counts what it is asked."""
+
+    def __init__(self, fault: Callable[[], Answer]) -> None:
+        self.left = 0
+        self.asked: list[str] = []
+        self._fault = fault
+
+    def __call__(self, request: Request) -> Answer:
+        self.asked.append(f"{request.method} {request.path}")
+        if self.left:
+            self.left -= 1
+            return self._fault()
+        if request.path.endswith("/count"):
+            return answer({"result": {"count": 7}, "status": "ok", "time": 0.1})
+        return qdrant("1.20.0")(request)
+
+
+def _cut_off() -> Answer:
+    raise ConnectionError  # the connection ends without an answer
+
+
+FAULTS: dict[str, Callable[[], Answer]] = {
+    "429": lambda: (429, "text/plain", b"slow down"),
+    "502": lambda: (502, "text/html", b"<html>bad gateway</html>"),
+    "503": lambda: (503, "application/json", b"{}"),
+    "504": lambda: (504, "text/plain", b""),
+    "no answer": _cut_off,
+}
+QUICK = Patience(seconds=20, seconds_writing=20, longest_wait=0.02)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_fails_for_a_moment_is_asked_again(
+    fault: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing = Failing(FAULTS[fault])
+    with serving(failing) as url:
+        collection = ServerStore.connect(url, patience=QUICK)._collection("c")
+        ones = np.ones(2, np.float32)
+        for ask in (
+            lambda: collection.upsert([Point(point_id=str(uuid.UUID(int=1)), vectors={"a": ones})]),
+            lambda: collection.delete(equals("n", 1)),
+            collection.count,
+        ):
+            failing.left, failing.asked = 3, []
+            found = ask()
+            assert len(failing.asked) == 4
+            assert len(set(failing.asked)) == 1
+        assert found == 7
+    assert caplog.text.count("does not answer") == 9
+    assert "attempt 4 follows" in caplog.text
+    capfd.readouterr()  # the server's own traceback of a connection that was cut off
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 500, 507])
+def test_what_will_not_pass_is_not_asked_again(status: int) -> None:
+    failing = Failing(lambda: (status, "application/json", b"{}"))
+    with serving(failing) as url:
+        collection = ServerStore.connect(url, patience=QUICK)._collection("c")
+        failing.left, failing.asked = 99, []
+        with pytest.raises(StoreError):
+            collection.count()
+    assert len(failing.asked) == 1
+
+
+def test_patience_ends_and_is_longer_while_a_corpus_is_written() -> None:
+    patience = Patience(seconds=0.2, seconds_writing=1.0, longest_wait=0.05)
+    failing = Failing(FAULTS["503"])
+
+    def lasts() -> float:
+        start = time.monotonic()
+        with pytest.raises(StoreError, match="503"):
+            collection.count()
+        return time.monotonic() - start
+
+    with serving(failing) as url:
+        collection = ServerStore.connect(url, patience=patience)._collection("c")
+        failing.left = 10**6
+        assert 0.1 < lasts() < 0.9
+        with patience.writing():
+            assert lasts() >= 0.9
+        assert 0.1 < lasts() < 0.9
+
+
+def test_a_server_that_is_restarted_meanwhile_is_waited_for() -> None:
+    with serving(qdrant("1.20.0")) as url:
+        collection = ServerStore.connect(url, patience=QUICK)._collection("c")
+    port = int(url.rsplit(":", 1)[1])
+    failing = Failing(FAULTS["503"])
+    started = threading.Event()
+    ended = threading.Event()
+
+    def later() -> None:
+        time.sleep(0.3)
+        with serving(failing, port=port):
+            started.set()
+            ended.wait()
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    try:
+        assert collection.count() == 7  # refused connections at first
+        assert started.is_set()
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_creation_is_not_repeated_for_the_first_one_may_have_succeeded() -> None:
+    failing = Failing(FAULTS["502"])
+    with serving(failing) as url:
+        client = ServerStore.connect(url, patience=QUICK)._client
+        failing.left, failing.asked = 99, []
+        with pytest.raises(UnexpectedResponse):
+            client.create_collection("c", vectors_config={})
+    assert failing.asked == ["PUT /collections/c"]
