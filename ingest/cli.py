@@ -1,26 +1,15 @@
-"""The `ingest` program: `ingest run` and `ingest status`."""
+"""The `ingest` program: `ingest run`, `ingest status` and `ingest drop-model`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack
 from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
+from ingest import display
 from retriever import console
 from retriever.cli import status
 from retriever.console import (
@@ -32,13 +21,15 @@ from retriever.console import (
     StoreOption,
     UrlOption,
 )
-from retriever.errors import DocumentsFailedError
-from retriever.records import COMBINED
+from retriever.errors import InputError
 
 if TYPE_CHECKING:
     from ingest.documents import FailedDocument
+    from retriever.store.protocol import VectorStore
 
-_FAILURES_SHOWN = 10
+_MEBIBYTE = 1 << 20
+_MODELS, _CHUNKS, _SOURCE = "Models", "Chunks", "Source"
+_RUN, _REPORTS, _STORE = "Run", "Reports", "Store"
 
 app = typer.Typer(
     cls=ErrorBoundary,
@@ -51,9 +42,13 @@ app = typer.Typer(
 
 @app.command("run")
 def run(
+    ctx: typer.Context,
     path: Annotated[
-        Path,
-        typer.Argument(help="Folder of text, Markdown and HTML files, one such file, or a .jsonl corpus."),
+        str,
+        typer.Argument(
+            help="A folder of documents (text, Markdown, HTML, PDF, Word), one such file, a .jsonl, .csv, "
+            ".tsv or .parquet file, or - for standard input."
+        ),
     ],
     corpus: CorpusOption,
     models: Annotated[
@@ -63,50 +58,266 @@ def run(
             "-m",
             help="Models as A,B: hub names, folders, or the short names minilm and wordllama. "
             "May be left out for a corpus that is there.",
+            rich_help_panel=_MODELS,
         ),
     ] = "",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs the models named: torch, onnx, openvino, … (`tandem doctor` compares them).",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    over_length: Annotated[
+        str,
+        typer.Option(
+            help="A model that reads less than a chunk: refuse it, or embed chunks in windows and average.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = "refuse",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads for the models (default: the cores it may use).", rich_help_panel=_MODELS
+        ),
+    ] = None,
     combine: Annotated[
         list[str] | None,
-        typer.Option("--combine", help="Keep concatenated vectors of these models, as A+B; may be repeated."),
+        typer.Option(
+            "--combine",
+            help="Keep concatenated vectors of these models, as A+B; may be repeated.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    chunking: Annotated[
+        str | None,
+        typer.Option(
+            help="How to cut: words (default), sentences, or markdown, which keeps sections apart.",
+            rich_help_panel=_CHUNKS,
+        ),
     ] = None,
     chunk_tokens: Annotated[
-        int | None, typer.Option(help="Longest chunk in tokens, special tokens included (default: 256).")
+        int | None,
+        typer.Option(
+            help="Longest chunk in tokens, special tokens included (default: 256).", rich_help_panel=_CHUNKS
+        ),
     ] = None,
     chunk_overlap: Annotated[
-        int | None, typer.Option(help="How many tokens of a chunk its successor repeats (default: 0).")
+        int | None,
+        typer.Option(
+            help="How many tokens of a chunk its successor repeats (default: 0).", rich_help_panel=_CHUNKS
+        ),
     ] = None,
+    title_prefix: Annotated[
+        bool | None,
+        typer.Option(
+            "--title-prefix/--no-title-prefix",
+            help="Embed the title of a document before each of its chunks (default: no).",
+            rich_help_panel=_CHUNKS,
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only files like this, as in a .gitignore; may be repeated.", rich_help_panel=_SOURCE
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="No files like this; may be repeated. See also .tandemignore.", rich_help_panel=_SOURCE
+        ),
+    ] = None,
+    max_file_size: Annotated[
+        int, typer.Option(min=1, help="The largest document, in MiB.", rich_help_panel=_SOURCE)
+    ] = 50,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            help="Of texts: detect (UTF-8 unless it cannot be), or a name.", rich_help_panel=_SOURCE
+        ),
+    ] = "detect",
+    text_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column or field that holds the text; may be repeated (default: text).",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of the ids (default: _id or id).", rich_help_panel=_SOURCE)
+    ] = None,
+    title_column: Annotated[
+        str | None, typer.Option(help="Column of the titles (default: title).", rich_help_panel=_SOURCE)
+    ] = None,
+    metadata_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column kept as metadata; may be repeated (default: all others).", rich_help_panel=_SOURCE
+        ),
+    ] = None,
+    number_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of a CSV file that holds numbers; may be repeated.", rich_help_panel=_SOURCE
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between the cells of a CSV file.", rich_help_panel=_SOURCE)
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be done and how long it would take.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Delete documents that the source no longer has.", rich_help_panel=_RUN),
+    ] = False,
+    recreate: Annotated[
+        bool,
+        typer.Option(
+            "--recreate",
+            help="Delete the corpus with all it holds and make it anew.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only the documents that failed in an earlier run, from the file it left.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    failed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to list the documents that fail (default: CORPUS.failed.jsonl, if any does).",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the summary to this file, however the run ends.", rich_help_panel=_REPORTS
+        ),
+    ] = None,
+    log: Annotated[
+        str,
+        typer.Option(
+            help="Progress on standard error: text (a bar on a terminal) or json (lines).",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = "text",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Bring a corpus to the state of its source; only what is new or changed is embedded."""
-    from ingest.documents import open_source
+    from ingest.chunks import ChunkSettings
+    from ingest.documents import SourceOptions, open_source, retrying
+    from ingest.preview import dry_run as preview
+    from ingest.reports import FailureFile, read_failures, summary_file
+    from ingest.reports import as_json as to_json
     from ingest.run import ingest
-    from retriever.models import load_model
+    from retriever.models import load_models
+    from retriever.models.threads import limit_threads
     from retriever.store.place import open_store
 
-    source = open_source(path)
+    reporter = display.reporter(ctx, log, quiet=quiet or json)
+    options = SourceOptions(
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        max_bytes=max_file_size * _MEBIBYTE,
+        encoding=encoding,
+        text_columns=tuple(text_column or ()),
+        id_column=id_column,
+        title_column=title_column,
+        metadata_columns=tuple(metadata_column) if metadata_column else None,
+        number_columns=tuple(number_column or ()),
+        delimiter=delimiter,
+    )
+    settings = ChunkSettings(
+        method=chunking, max_tokens=chunk_tokens, overlap_tokens=chunk_overlap, title_prefix=title_prefix
+    )
+    if retry_failed is not None and prune:
+        raise InputError(
+            "--prune: expected the whole source, got only what failed (--retry-failed). Leave one out."
+        )
+    source = open_source(path, options)
+    documents = source if retry_failed is None else retrying(source, read_failures(retry_failed))
     place = open_store(store, url=url, api_key=api_key)
-    loaded = [load_model(name) for name in console.names(models)] if models else []
-    with progress(total=length_hint(source), quiet=quiet or json) as on_progress:
-        summary = ingest(
-            source,
+    limit_threads(threads)
+    wanted = load_models(console.names(models) if models else [], backend=backend, over_length=over_length)
+    combinations = [console.names(one, separator="+") for one in combine or ()]
+    if dry_run:
+        found = preview(
+            documents,
             place,
             corpus,
-            models=loaded,
-            combine=[console.names(one, separator=COMBINED) for one in combine or ()],
-            chunk_tokens=chunk_tokens,
-            overlap_tokens=chunk_overlap,
-            on_progress=on_progress,
+            models=wanted,
+            combine=combinations,
+            chunks=settings,
+            prune=prune,
+            recreate=recreate,
         )
-    value = {**_as_json(summary), "skipped": dict(source.skipped)}
-    console.emit(value, as_json=json, show=lambda out: show_summary(out, summary, quiet=quiet))
-    if source.skipped and not quiet:
-        _note_skipped(source.skipped)
-    if summary.failed:
-        _report_failures(summary.failed)
+        console.emit(found.to_json(), as_json=json, show=lambda out: display.show_plan(out, found))
+        return
+    with ExitStack() as stack:
+        finished = stack.enter_context(summary_file(summary))
+        failures = stack.enter_context(FailureFile(failed or Path(f"{corpus}.failed.jsonl")))
+        reporter = stack.enter_context(reporter.over(corpus, place.location, length_hint(documents)))
+
+        def on_failure(one: FailedDocument) -> None:
+            failures.add(one)
+            reporter.failed(one)
+
+        done = ingest(
+            documents,
+            place,
+            corpus,
+            models=wanted,
+            combine=combinations,
+            chunks=settings,
+            prune=prune,
+            recreate=recreate,
+            on_progress=reporter.progress,
+            on_failure=on_failure,
+        )
+        value = {**to_json(done), "skipped": dict(source.skipped), "detected": dict(source.detected)}
+        finished(value)
+        reporter.finished(value)
+    console.emit(value, as_json=json, show=lambda out: display.show_summary(out, done, quiet=quiet))
+    display.note_source(source, quiet=quiet or reporter.is_json)
+    if done.failed:
+        display.report_failures(done.failed, failures.path, quiet=reporter.is_json)
+
+
+@app.command("drop-model")
+def drop_model(
+    model: Annotated[str, typer.Argument(help="The model, by any of its names.")],
+    corpus: CorpusOption,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """Delete the vectors of a model from a corpus, and the combinations it is part of."""
+    from retriever.corpus import Corpus
+    from retriever.store.place import open_store
+
+    place: VectorStore = open_store(store, url=url, api_key=api_key)
+    with Corpus.open(place, corpus) as opened, opened.lock("drop-model"):
+        key = opened.manifest.resolve(model)
+        opened.drop_model(key)
+        opened.flush()
+    console.emit(
+        {"corpus": corpus, "dropped": key},
+        as_json=False,
+        show=lambda out: out.print(f"Corpus {corpus!r} has no vectors of {key} any longer.", markup=False),
+    )
 
 
 app.command("status")(status)
@@ -115,78 +326,3 @@ app.command("status")(status)
 def main() -> None:
     """Run the program."""
     console.run(app, section="ingest")
-
-
-@contextmanager
-def progress(*, total: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """Show a run's progress on standard error; yields what `ingest.run.ingest` calls with its counts.
-
-    `total` is about how many documents there are, 0 where that is not known.
-    """
-    if quiet or not console.notes.is_terminal:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("documents, {task.fields[chunks]:,} chunks written"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console.notes, transient=True) as bar:
-        task = bar.add_task("ingesting", total=total or None, chunks=0)
-
-        def update(counts: Any) -> None:
-            bar.update(task, completed=counts.documents, chunks=counts.written_chunks)
-
-        yield update
-
-
-def _note_skipped(skipped: Mapping[str, int]) -> None:
-    kinds = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in sorted(skipped.items()))
-    console.notes.print(f"note: files of other kinds were left aside: {kinds}.", markup=False, soft_wrap=True)
-
-
-def _report_failures(failures: Sequence[FailedDocument]) -> NoReturn:
-    for failed in failures[:_FAILURES_SHOWN]:
-        console.notes.print(f"failed: {failed.where}: {failed.reason}", markup=False, soft_wrap=True)
-    if len(failures) > _FAILURES_SHOWN:
-        console.notes.print(f"… and {len(failures) - _FAILURES_SHOWN:,} more: --json lists all.")
-    documents = "1 document" if len(failures) == 1 else f"{len(failures):,} documents"
-    raise DocumentsFailedError(
-        f"{documents} failed; all others are stored. Mend the source and run the same command again."
-    )
-
-
-def _as_json(summary: Any) -> dict[str, Any]:
-    value = asdict(summary)
-    for key, timing in summary.models.items():
-        value["models"][key]["chunks_per_second"] = timing.per_second
-    return value
-
-
-def show_summary(out: Console, summary: Any, *, quiet: bool) -> None:
-    """Print a run's summary for people."""
-    out.print(
-        f"Corpus {summary.corpus!r} in {summary.location}: {summary.chunks:,} chunks. "
-        f"Documents: {summary.new:,} new, {summary.changed:,} changed, {summary.unchanged:,} unchanged, "
-        f"{len(summary.failed):,} failed. "
-        f"Written: {summary.written_chunks:,} chunks, {summary.written_tokens:,} tokens "
-        f"in {summary.seconds:.1f} s.",
-        soft_wrap=True,
-        markup=False,
-    )
-    if summary.elsewhere and not quiet:
-        console.notes.print(
-            f"note: documents of the corpus that are not in this source, and stay: {summary.elsewhere:,}.",
-            markup=False,
-            soft_wrap=True,
-        )
-    embedded = {key: timing for key, timing in summary.models.items() if timing.texts}
-    if embedded:
-        table = Table("model", "chunks embedded", "seconds", "chunks per second")
-        for key, timing in embedded.items():
-            table.add_row(key, f"{timing.texts:,}", f"{timing.seconds:.1f}", f"{timing.per_second:,.0f}")
-        out.print(table)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 
-from ingest.collection import CollectionWriter, Counts
-from ingest.documents import FailedDocument, documents_from
-from ingest.opening import OpenedCorpus, open_for_writing
-from ingest.vectors import Embedder
-from retriever.errors import SourceError
+from ingest.chunks import ChunkSettings
+from ingest.collection import Changes, Counts, DocumentWriter, VectorFiller
+from ingest.collection.counts import Failures
+from ingest.collection.vanished import Vanished
+from ingest.documents import FailedDocument, SeenIds
+from ingest.executors import CutDocument, Executor, LocalExecutor
+from ingest.opening import OpenedCorpus, prepare
+from ingest.reading import Reading
+from ingest.threads import Ahead, Behind
+from ingest.vectors import EmbeddedBatch, Embedder
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Document
+from retriever.store.filters import missing_vector
 from retriever.store.protocol import VectorStore
 
-_DOCUMENTS_AT_A_TIME = 64
+_CHUNKS_AHEAD = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +53,16 @@ class IngestSummary:
         Documents that were not stored, or not with the vectors of every model, with the reason.
     elsewhere
         Documents of the corpus that the source does not have; they stay as they are.
+    removed
+        Documents that the source no longer has, and that were deleted because that was asked for.
+    prune_refused
+        Why none was deleted although that was asked for; None where that is not so.
     written_chunks, written_tokens
         Chunks written, and their tokens.
+    reused_chunks
+        Of the written chunks, those whose text had its vectors in the store.
+    filled
+        By model key, stored chunks that were given the vectors of a model added since.
     chunks
         Chunks the corpus has now.
     models
@@ -62,8 +78,12 @@ class IngestSummary:
     unchanged: int
     failed: tuple[FailedDocument, ...]
     elsewhere: int
+    removed: int
+    prune_refused: str | None
     written_chunks: int
     written_tokens: int
+    reused_chunks: int
+    filled: Mapping[str, int]
     chunks: int
     models: Mapping[str, ModelTiming]
     seconds: float
@@ -76,9 +96,11 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     *,
     models: Sequence[EmbeddingModel],
     combine: Sequence[Sequence[str]] = (),
-    chunk_tokens: int | None = None,
-    overlap_tokens: int | None = None,
+    chunks: ChunkSettings | None = None,
+    recreate: bool = False,
+    prune: bool = False,
     on_progress: Callable[[Counts], None] = lambda _: None,
+    on_failure: Callable[[FailedDocument], None] = lambda _: None,
 ) -> IngestSummary:
     """Bring the corpus `name` to the state of `source`.
 
@@ -97,10 +119,17 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
         At least one for a new corpus.
     combine
         Combinations to keep concatenated vectors of, each by model keys.
-    chunk_tokens, overlap_tokens
-        None means as the corpus is, or 256 and 0 for a new one.
+    chunks
+        How to cut; None, also of each setting, means as the corpus is, or the default for a new one.
+    recreate
+        Drop the corpus, if it is there, with all it holds, and make it anew.
+    prune
+        Delete the documents of the corpus that `source` does not have. One that failed is not gone;
+        and where something failed that has no id, nothing is deleted, since nobody knows what it was.
     on_progress
-        Called after every few documents.
+        Called after every few documents and after every batch.
+    on_failure
+        Called with each document that fails, as soon as that is known; from any thread.
 
     Raises
     ------
@@ -112,92 +141,114 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
         If a model, prompt or the chunking differs from what the corpus was made with.
     ModelTooShortError
         If a model would truncate chunks.
+    StoreLockedError
+        If another run writes to the corpus.
     """
-    documents = _nonempty(source, name)
-    with open_for_writing(
-        store,
-        name,
-        models,
-        combine=combine,
-        chunk_tokens=chunk_tokens,
-        overlap_tokens=overlap_tokens,
-    ) as opened:
-        for keys in combine:
-            opened.corpus.add_combination(keys)
-        return _run(documents, opened, on_progress)
+    counts = Counts()
+    failures = Failures(counts, on_failure)
+    with (
+        SeenIds() as seen,
+        prepare(store, name, models, combine=combine, settings=chunks, recreate=recreate) as opening,
+    ):
+        reading = Reading(source, name, failures, seen)
+        with opening.for_writing() as opened:
+            for keys in combine:
+                opened.corpus.add_combination(keys)
+            run = _Run(opened, counts, failures, on_progress)
+            return run.over(reading, seen, prune=prune)
 
 
-def _run(
-    documents: Iterable[Document | FailedDocument],
-    opened: OpenedCorpus,
-    on_progress: Callable[[Counts], None],
-) -> IngestSummary:
-    start = time.perf_counter()
-    corpus = opened.corpus
-    embedder = Embedder(opened.models)
-    writer = CollectionWriter(corpus, opened.chunker, embedder, guards=opened.guards, on_progress=on_progress)
-    seen: set[str] = set()
-    for group in _groups(documents_from(_readable(documents, writer.counts)), writer.counts):
-        seen.update(document.doc_id for document in group)
-        writer.write(group)
-    for key in corpus.manifest.keys:
-        writer.fill(key)
-        on_progress(writer.counts)
-    for keys in corpus.manifest.combinations:
-        corpus.add_combination(keys)
-    corpus.flush()
-    corpus.measure_spreads()
-    counts = writer.counts
-    seen.update(failed.doc_id for failed in counts.failed if failed.doc_id is not None)
-    return IngestSummary(
-        corpus=corpus.name,
-        location=corpus.location,
-        new=counts.new,
-        changed=counts.changed,
-        unchanged=counts.unchanged,
-        failed=tuple(counts.failed),
-        elsewhere=len(corpus.document_ids() - seen),
-        written_chunks=counts.written_chunks,
-        written_tokens=counts.written_tokens,
-        chunks=corpus.count_chunks(),
-        models={
-            key: ModelTiming(texts=embedder.texts[key], seconds=embedder.seconds[key])
-            for key in opened.models
-        },
-        seconds=time.perf_counter() - start,
-    )
+class _Run:
+    """The stages of a run: documents, what is gone, vectors of models added since, the end."""
 
+    def __init__(
+        self,
+        opened: OpenedCorpus,
+        counts: Counts,
+        failures: Failures,
+        on_progress: Callable[[Counts], None],
+    ) -> None:
+        self._start = time.perf_counter()
+        self._opened = opened
+        self._corpus = opened.corpus
+        self._counts = counts
+        self._failures = failures
+        self._on_progress = on_progress
+        self._turn = Lock()
+        self._embedder = Embedder(opened.models, on_turn=self._note_turn)
 
-def _nonempty(source: Iterable[Document | FailedDocument], name: str) -> Iterator[Document | FailedDocument]:
-    """Return all items of `source` after checking that there is one."""
-    items = iter(source)
-    first = next(items, None)
-    if first is None:
-        raise SourceError(f"corpus {name!r}: expected documents, the source has none.")
+    def over(self, reading: Reading, seen: SeenIds, *, prune: bool) -> IngestSummary:
+        """Bring the corpus to the state of a source."""
+        executor = LocalExecutor(self._corpus.name, self._opened.chunker, self._opened.guards, self._embedder)
+        keys = self._corpus.manifest.keys
+        lacking = {key: self._corpus.count_chunks(missing_vector(key)) for key in keys}
+        self._counts.to_fill.update({key: count for key, count in lacking.items() if count})
+        self._store(reading, executor)
+        vanished = Vanished(self._corpus, seen, self._counts)
+        elsewhere, prune_refused = vanished.handle(prune=prune)
+        for key in keys:
+            self._fill(key, executor)
+        for keys in self._corpus.manifest.combinations:
+            self._corpus.add_combination(keys)
+        self._corpus.flush()
+        self._corpus.measure_spreads()
+        return self._summary(elsewhere=elsewhere, prune_refused=prune_refused)
 
-    def whole() -> Iterator[Document | FailedDocument]:
-        yield first
-        yield from items
+    def _store(self, reading: Reading, executor: Executor) -> None:
+        changes = Changes(self._corpus, self._opened.chunker.spec, self._counts, self._failures, self._turn)
+        writer = DocumentWriter(self._corpus, changes, self._counts, self._failures, self._turn)
+        groups = executor.cut(changes.among(reading.groups()))
+        with Ahead(groups, weight=_chunks_in, limit=_CHUNKS_AHEAD) as ahead, Behind() as behind:
+            self._embed(executor.embed(writer.plan(self._telling(ahead))), behind, writer.write)
 
-    return whole()
+    def _fill(self, key: str, executor: Executor) -> None:
+        filler = VectorFiller(self._corpus, key, self._counts, self._failures, self._turn)
+        with Behind() as behind:
+            self._embed(executor.embed(filler.plan()), behind, filler.write)
 
+    def _embed(
+        self, batches: Iterable[EmbeddedBatch], behind: Behind, write: Callable[[EmbeddedBatch], None]
+    ) -> None:
+        for embedded in batches:
+            self._counts.add_time(embedded)
+            behind.run(partial(write, embedded))
+            self._on_progress(self._counts)
+        behind.join()
+        self._on_progress(self._counts)
 
-def _readable(items: Iterable[Document | FailedDocument], counts: Counts) -> Iterator[Document]:
-    """Yield the documents; the others go to `counts`."""
-    for item in items:
-        if isinstance(item, FailedDocument):
-            counts.failed.append(item)
-        else:
-            yield item
-
-
-def _groups(items: Iterable[Document | FailedDocument], counts: Counts) -> Iterator[list[Document]]:
-    """Yield documents in groups; the others go to `counts`."""
-    group: list[Document] = []
-    for document in _readable(items, counts):
-        group.append(document)
-        if len(group) == _DOCUMENTS_AT_A_TIME:
+    def _telling(self, groups: Iterable[Sequence[CutDocument]]) -> Iterator[Sequence[CutDocument]]:
+        for group in groups:
+            self._on_progress(self._counts)
             yield group
-            group = []
-    if group:
-        yield group
+
+    def _note_turn(self, key: str) -> None:
+        self._counts.model = key
+        self._on_progress(self._counts)
+
+    def _summary(self, *, elsewhere: int, prune_refused: str | None) -> IngestSummary:
+        counts = self._counts
+        return IngestSummary(
+            corpus=self._corpus.name,
+            location=self._corpus.location,
+            new=counts.new,
+            changed=counts.changed,
+            unchanged=counts.unchanged,
+            failed=tuple(counts.failed),
+            elsewhere=elsewhere,
+            removed=counts.removed,
+            prune_refused=prune_refused,
+            written_chunks=counts.written_chunks,
+            written_tokens=counts.written_tokens,
+            reused_chunks=counts.reused_chunks,
+            filled=dict(counts.filled),
+            chunks=self._corpus.count_chunks(),
+            models={
+                key: ModelTiming(texts=counts.texts.get(key, 0), seconds=counts.seconds.get(key, 0.0))
+                for key in self._opened.models
+            },
+            seconds=time.perf_counter() - self._start,
+        )
+
+
+def _chunks_in(group: Sequence[CutDocument]) -> int:
+    return sum(len(cut.chunks) for cut in group)

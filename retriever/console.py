@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from retriever.errors import InputError, TandemError
 SETTINGS_FILE = "tandem.toml"
 INTERRUPTED = 130
 UNEXPECTED = 1
+SAY = "retriever.console.say"
+"""In the `meta` of a context: what takes the last line of a command that fails, instead of standard error."""
+
 _PLACES = {"store": "TANDEM_STORE", "url": "TANDEM_URL"}
 
 StoreOption: TypeAlias = Annotated[
@@ -61,7 +65,7 @@ class ErrorBoundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            _say("interrupted")
+            _sayer(ctx)("interrupted")
             raise typer.Exit(INTERRUPTED) from interrupt
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise  # Typer ends quietly when nobody reads on
@@ -70,7 +74,7 @@ class ErrorBoundary(TyperGroup):
                 raise
             if _is_debugging(ctx):
                 traceback.print_exc()
-            _say(_line(error))
+            _sayer(ctx)(_line(error))
             raise typer.Exit(error.exit_status if isinstance(error, TandemError) else UNEXPECTED) from error
 
 
@@ -103,7 +107,22 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, section: str | 
     except TandemError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_status)
-    app(args=given, default_map=_with_one_place(given, defaults))
+    try:
+        app(args=given, default_map=_with_one_place(given, defaults))
+    except SystemExit as end:
+        _leave(end)
+        raise
+
+
+def _leave(end: SystemExit) -> None:
+    """End at once if an interrupted command has left a thread at work.
+
+    The interpreter would tear itself down around that thread, and libraries in it may then crash.
+    """
+    if end.code == INTERRUPTED and any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def settings(app: typer.Typer, path: Path | None = None, *, section: str | None = None) -> dict[str, Any]:
@@ -229,6 +248,11 @@ def _line(error: Exception) -> str:
 def _is_usage(error: Exception) -> bool:
     # Typer carries its own copy of click since 0.2x; both print usage errors themselves.
     return hasattr(error, "exit_code") and hasattr(error, "show")
+
+
+def _sayer(ctx: Any) -> Callable[[str], None]:
+    say: Callable[[str], None] = ctx.meta.get(SAY, _say)
+    return say
 
 
 def _say(text: str) -> None:

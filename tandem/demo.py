@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from retriever import console
 from retriever.console import QuietOption
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _prepare(out: Console, place: VectorStore, *, quiet: bool) -> None:
 
 
 def _ingest(out: Console, place: VectorStore, *, quiet: bool) -> None:
-    from ingest.cli import progress, show_summary
+    from ingest.display import BarReporter, Reporter, show_summary
     from ingest.run import ingest
     from retriever.models import load_model
     from tandem.reference import CORPUS, documents
@@ -72,8 +73,9 @@ def _ingest(out: Console, place: VectorStore, *, quiet: bool) -> None:
     models = [load_model(name) for name in MODELS]
     keys = [model.spec.key for model in models]
     topics = list(documents())
-    with progress(total=len(topics), quiet=quiet) as on_progress:
-        summary = ingest(topics, place, CORPUS, models=models, combine=[keys], on_progress=on_progress)
+    reporter = Reporter() if quiet or not console.notes.is_terminal else BarReporter()
+    with reporter.over(CORPUS, place.location, len(topics)) as shown:
+        summary = ingest(topics, place, CORPUS, models=models, combine=[keys], on_progress=shown.progress)
     show_summary(out, summary, quiet=quiet)
 
 

@@ -1,67 +1,80 @@
-"""Chunks to vectors: every model on every text, each distinct text once."""
+"""A batch through its models, one after the other; what fails is named text by text."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retriever.errors import EmbeddingError, TandemError
+from ingest.vectors.batches import Batch, EmbeddedBatch
+from retriever.errors import EmbeddingError, ModelTooShortError, TandemError
 from retriever.models import CheckedModel
 from retriever.models.protocol import EmbeddingModel, FloatArray
 
 
 class Embedder:
-    """Embeds texts with several models and keeps the time each of them took.
+    """Embeds batches with several models, which take turns.
 
     This is the border at which models are held to what they promise: whatever goes wrong in one is
-    an `EmbeddingError` that names it, so that a single bad text costs one document and not the run.
+    an `EmbeddingError` that names it, and a single bad text costs one document and not the run.
 
-    Attributes
+    Parameters
     ----------
-    seconds
-        By model key, spent embedding.
-    texts
-        By model key, how many distinct texts were embedded.
+    models
+        By key.
+    on_turn
+        Called with the key of the model whose turn it is.
     """
 
-    def __init__(self, models: Mapping[str, EmbeddingModel]) -> None:
+    def __init__(
+        self, models: Mapping[str, EmbeddingModel], *, on_turn: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._models = {key: CheckedModel(model) for key, model in models.items()}
-        self.seconds = dict.fromkeys(models, 0.0)
-        self.texts = dict.fromkeys(models, 0)
+        self._on_turn = on_turn
 
-    def embed(self, texts: Sequence[str], *, keys: Sequence[str]) -> dict[str, FloatArray]:
-        """Return the vectors of these models.
-
-        Parameters
-        ----------
-        texts
-            Equal ones are embedded once.
-        keys
-            Of the models to run.
-
-        Returns
-        -------
-        By key, float32, shape (n_texts, d)
-            Unit rows.
+    def embed(self, batch: Batch) -> EmbeddedBatch:
+        """Run the models of a batch, each on the texts that none before it has failed on.
 
         Raises
         ------
-        EmbeddingError
-            If a model fails in any way, or returns what cannot be used.
+        TandemError
+            If a model cannot be used at all, such as one that is gone; failures on single texts are
+            part of what is returned.
         """
-        distinct = list(dict.fromkeys(texts))
-        position = {text: i for i, text in enumerate(distinct)}
-        rows = np.array([position[text] for text in texts], dtype=np.intp)
-        return {key: self._run(key, distinct)[rows] for key in keys}
+        failures: dict[int, str] = {}
+        vectors: dict[str, FloatArray] = {}
+        seconds: dict[str, float] = {}
+        for key in batch.keys:
+            self._on_turn(key)
+            start = time.perf_counter()
+            rows = np.zeros((len(batch.texts), self._models[key].spec.dimensions), dtype=np.float32)
+            wanted = np.array([i for i in range(len(batch.texts)) if i not in failures], dtype=np.intp)
+            self._fill(key, batch.texts, wanted, rows, failures)
+            vectors[key] = rows
+            seconds[key] = time.perf_counter() - start
+        return EmbeddedBatch(batch=batch, vectors=vectors, seconds=seconds, failures=failures)
 
-    def _run(self, key: str, texts: Sequence[str]) -> FloatArray:
-        start = time.perf_counter()
-        vectors = self._checked(key, texts)
-        self.seconds[key] += time.perf_counter() - start
-        self.texts[key] += len(texts)
-        return vectors
+    def _fill(
+        self,
+        key: str,
+        texts: Sequence[str],
+        wanted: NDArray[np.intp],
+        rows: FloatArray,
+        failures: dict[int, str],
+    ) -> None:
+        """Write the wanted rows; where the model fails, halve them until the bad texts are found."""
+        if not wanted.size:
+            return
+        try:
+            rows[wanted] = self._checked(key, [texts[i] for i in wanted])
+        except (EmbeddingError, ModelTooShortError) as error:
+            if wanted.size == 1:
+                failures[int(wanted[0])] = str(error)
+                return
+            for half in np.array_split(wanted, 2):
+                self._fill(key, texts, half, rows, failures)
 
     def _checked(self, key: str, texts: Sequence[str]) -> FloatArray:
         model = self._models[key]

@@ -14,7 +14,7 @@ import pytrec_eval
 from analysis.evaluation import Candidate, Evaluation
 from analysis.judgements import Judgements
 from analysis.stored import evaluate_corpus
-from ingest import ingest
+from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
 from retriever.deployments import deploy
 from retriever.errors import InputError, JudgementsError, ModelMismatchError, StoreCorruptError
@@ -61,7 +61,7 @@ def judgements() -> Judgements:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     """All documents, three models."""
     store = EmbeddedStore(tmp_path_factory.mktemp("store"))
-    ingest(documents(), store, "c", models=list(MODELS.values()), chunk_tokens=12)
+    ingest(documents(), store, "c", models=list(MODELS.values()), chunks=ChunkSettings(max_tokens=12))
     with Corpus.open(store, "c") as corpus:
         yield corpus
 
@@ -174,7 +174,7 @@ def test_the_order_in_which_documents_were_stored_makes_no_difference(
     evaluation: Evaluation, judgements: Judgements, tmp_path: Path
 ) -> None:
     store = EmbeddedStore(tmp_path)
-    ingest(documents()[::-1], store, "c", models=list(MODELS.values()), chunk_tokens=12)
+    ingest(documents()[::-1], store, "c", models=list(MODELS.values()), chunks=ChunkSettings(max_tokens=12))
     with Corpus.open(store, "c") as other:
         again = evaluate_corpus(other, judgements, models=MODELS)
     assert again.to_json() == evaluation.to_json()

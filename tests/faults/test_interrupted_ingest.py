@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import typer
 
-from ingest import ingest
+from ingest import ChunkSettings, ingest
 from retriever import console
 from retriever.models.protocol import FloatArray
 from retriever.records import Document
@@ -33,7 +33,8 @@ from retriever.testing import FakeModel
 
 CORPUS = "c"
 FIRST, SECOND = "acme/first", "acme/second"
-DOCUMENTS, CHUNKS = 30, 12
+DOCUMENTS, PER_DOCUMENT = 30, 12
+CHUNKS = ChunkSettings(max_tokens=14)
 KILLS = 4
 PATIENCE = 5.0
 """Seconds from an interruption to the end of the program, at most."""
@@ -52,9 +53,9 @@ def edition(number: int) -> list[Document]:
     rng = np.random.default_rng(1)
     documents = []
     for i in range(DOCUMENTS):
-        words = [f"w{word}x" for word in rng.integers(500, size=CHUNKS * 10)]
+        words = [f"w{word}x" for word in rng.integers(500, size=PER_DOCUMENT * 10)]
         if number == 2 and i % 3 == 0:
-            words = words[: 10 * int(rng.integers(1, CHUNKS))]
+            words = words[: 10 * int(rng.integers(1, PER_DOCUMENT))]
         if number == 2 and i % 4 == 0:
             words[5] = "changed"
         paragraphs = [" ".join(words[start : start + 10]) for start in range(0, len(words), 10)]
@@ -64,12 +65,12 @@ def edition(number: int) -> list[Document]:
 
 
 def run_first(store: VectorStore) -> None:
-    ingest(edition(1), store, CORPUS, models=[FakeModel(FIRST, dimensions=32)], chunk_tokens=14)
+    ingest(edition(1), store, CORPUS, models=[FakeModel(FIRST, dimensions=32)], chunks=CHUNKS)
 
 
 def run_second(store: VectorStore, kind: type[FakeModel] = SlowModel) -> None:
     models = [kind(FIRST, dimensions=32), kind(SECOND, dimensions=24)]
-    ingest(edition(2), store, CORPUS, models=models, chunk_tokens=14, combine=[("first", "second")])
+    ingest(edition(2), store, CORPUS, models=models, chunks=CHUNKS, combine=[("first", "second")])
 
 
 # ── the program ──────────────────────────────────────────────────────────────────────────────────────────

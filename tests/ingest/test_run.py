@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingest.chunks import ChunkSettings
 from ingest.collection import Counts
 from ingest.documents import FailedDocument
 from ingest.run import IngestSummary, ingest
@@ -33,6 +34,7 @@ from retriever.store.protocol import Collection, Point, VectorStore
 from retriever.testing import FakeModel, WhitespaceTokenizer
 
 CHUNK_TOKENS = 14  # a paragraph of ten words is a chunk, two do not fit
+CHUNKS = ChunkSettings(max_tokens=CHUNK_TOKENS)
 BAD = "poison"
 
 Contents = Callable[[VectorStore, str], Any]
@@ -145,7 +147,7 @@ def run(
     **options: Any,
 ) -> IngestSummary:
     given = [alpha(), beta()] if models is None else models
-    return ingest(documents, store, "c", models=given, chunk_tokens=CHUNK_TOKENS, **options)
+    return ingest(documents, store, "c", models=given, **{"chunks": CHUNKS, **options})
 
 
 def store_in_memory() -> VectorStore:
@@ -298,16 +300,17 @@ def test_equal_texts_are_embedded_once_and_stored_for_each_document(
     assert texts_of(contents(store, "c").payloads) == expected_texts(twins)
 
 
-def test_progress_is_told_with_growing_counts(store: VectorStore) -> None:
+def test_progress_is_told_with_growing_counts(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
 
     def note(counts: Counts) -> None:
         seen.append((counts.documents, counts.written_chunks))
 
-    run(store, [document(f"d{i}", f"word{i}") for i in range(150)], on_progress=note)
+    documents = [document(f"d{i}", f"word{i}") for i in range(3000)]
+    run(EmbeddedStore(tmp_path), documents, on_progress=note)
     assert seen == sorted(seen)
-    assert (64, 64) in seen
-    assert seen[-1] == (150, 150)
+    assert len({written for _, written in seen if 0 < written < 3000}) >= 2  # not all at the end
+    assert seen[-1] == (3000, 3000)
 
 
 def test_a_source_is_read_no_further_than_needed(tmp_path: Path) -> None:
@@ -320,13 +323,13 @@ def test_a_source_is_read_no_further_than_needed(tmp_path: Path) -> None:
             return super().embed_chunks(texts)
 
     def source() -> Iterator[Document]:
-        for i in range(200):
+        for i in range(9000):
             read.append(str(i))
             yield document(str(i), f"word{i}")
 
     ingest(source(), EmbeddedStore(tmp_path), "c", models=[Observing(FakeModel())])
-    assert read_at_first_embedding[0] <= 65
-    assert len(read) == 200
+    assert read_at_first_embedding[0] <= 2 * 1024 + 4 * 64  # a window, as much ahead, and groups under way
+    assert len(read) == 9000
 
 
 # ── models and combinations ──────────────────────────────────────────────────────────────────────────────
@@ -446,15 +449,15 @@ def test_the_same_model_given_twice_counts_once(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"chunk_tokens": 20}, {"chunk_tokens": CHUNK_TOKENS, "overlap_tokens": 3}]
+    "chunks", [ChunkSettings(max_tokens=20), ChunkSettings(max_tokens=CHUNK_TOKENS, overlap_tokens=3)]
 )
 def test_a_corpus_cannot_be_cut_in_two_ways(
-    any_store: VectorStore, contents: Contents, options: dict[str, int]
+    any_store: VectorStore, contents: Contents, chunks: ChunkSettings
 ) -> None:
     run(any_store, LIBRARY)
     before = contents(any_store, "c")
     with pytest.raises(ModelMismatchError, match=r"--chunk-(tokens: expected 14|overlap: expected 0)"):
-        ingest(LIBRARY, any_store, "c", models=[alpha(), beta()], **options)
+        ingest(LIBRARY, any_store, "c", models=[alpha(), beta()], chunks=chunks)
     assert contents(any_store, "c").differences(before) == []
     summary = ingest(LIBRARY, any_store, "c", models=[alpha(), beta()])  # left out: as it is
     assert counts_of(summary) == (0, 0, 3, 0)
@@ -467,8 +470,7 @@ def test_overlap_is_part_of_the_corpus(store: VectorStore) -> None:
         store,
         "c",
         models=[alpha()],
-        chunk_tokens=12,
-        overlap_tokens=4,
+        chunks=ChunkSettings(max_tokens=12, overlap_tokens=4),
     )
     assert summary.chunks == 6  # 10 words, then 6 new ones each
     with Corpus.open(store, "c") as corpus:
@@ -690,7 +692,7 @@ def test_a_text_that_cannot_be_cut_fails_its_document_alone(store: VectorStore) 
 
     models = [EightModel("acme/eight", max_tokens=512)]
     documents = [Document(doc_id="good", text="abc"), Document(doc_id="bad", text="🤖🤖🤖")]
-    summary = ingest(documents, store, "c", models=models, chunk_tokens=8)
+    summary = ingest(documents, store, "c", models=models, chunks=ChunkSettings(max_tokens=8))
     assert counts_of(summary) == (1, 0, 0, 1)
     assert summary.failed[0].doc_id == "bad"
 
@@ -754,6 +756,9 @@ class FusedCollection:
 
     def update_vectors(self, points: Sequence[Point]) -> None:
         self._fuse.guard(lambda: self._collection.update_vectors(points))
+
+    def update_payloads(self, points: Sequence[Point]) -> None:
+        self._fuse.guard(lambda: self._collection.update_payloads(points))
 
     def delete(self, where: Any) -> None:
         self._fuse.guard(lambda: self._collection.delete(where))
@@ -833,11 +838,11 @@ def test_a_source_that_breaks_off_loses_nothing_that_was_stored(
         raise SourceError("corpus.jsonl: the disk was pulled out")
 
     with pytest.raises(SourceError, match="pulled out"):
-        ingest(broken(), store, "c", models=[alpha(), beta()], chunk_tokens=CHUNK_TOKENS)
+        ingest(broken(), store, "c", models=[alpha(), beta()], chunks=CHUNKS)
     again = alpha()
     summary = run(store, documents, [again, beta()])
-    assert summary.unchanged == 64
-    assert len(again.embedded) == 36
+    assert summary.unchanged == 80
+    assert len(again.embedded) == 20
     assert contents(store, "c").differences(undisturbed(documents)) == []
 
 

@@ -1,4 +1,4 @@
-"""The embedder runs every model on every text once, and holds models to their promises."""
+"""Texts are embedded in batches of bounded size, and models are held to their promises."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ingest.vectors import Embedder
+from ingest.vectors import Batch, Embedder, batches_of
+from ingest.vectors.batches import TOKENS_PER_BATCH
 from retriever.errors import EmbeddingError, ModelNotFoundError
 from retriever.models.protocol import FloatArray
 from retriever.records import ModelSpec
 from retriever.testing import FakeModel
 
-TEXTS = ["red apple", "green pear", "red apple", "blue plum"]
+TEXTS = ["red apple", "green pear", "blue plum"]
 
 
 class Altered:
@@ -50,32 +53,26 @@ def raising(error: BaseException) -> Callable[[FloatArray], Any]:
     return fail
 
 
+def batch_of(texts: Sequence[str], *keys: str) -> Batch:
+    return Batch(texts=tuple(texts), keys=keys)
+
+
 def test_rows_belong_to_their_texts_for_every_model() -> None:
     models = {name: FakeModel(name, dimensions=size) for name, size in (("a", 8), ("b", 12))}
-    vectors = Embedder(models).embed(TEXTS, keys=["b", "a"])
-    assert list(vectors) == ["b", "a"]
+    embedded = Embedder(models).embed(batch_of(TEXTS, "b", "a"))
+    assert list(embedded.vectors) == ["b", "a"]
+    assert embedded.failures == {}
     for name, model in models.items():
-        np.testing.assert_allclose(vectors[name], model.embed_chunks(TEXTS), atol=1e-6)
+        np.testing.assert_allclose(embedded.vectors[name], model.embed_chunks(TEXTS), atol=1e-6)
 
 
-def test_only_the_models_asked_for_run() -> None:
+def test_only_the_models_asked_for_run_and_each_says_when_it_is_its_turn() -> None:
     idle = Altered(lambda rows: rows)
-    embedder = Embedder({"a": FakeModel("a"), "idle": idle})
-    assert list(embedder.embed(TEXTS, keys=["a"])) == ["a"]
+    turns: list[str] = []
+    embedder = Embedder({"a": FakeModel("a"), "idle": idle, "b": FakeModel("b")}, on_turn=turns.append)
+    assert list(embedder.embed(batch_of(TEXTS, "a", "b")).vectors) == ["a", "b"]
     assert idle.calls == []
-    assert embedder.texts == {"a": 3, "idle": 0}
-
-
-def test_equal_texts_are_embedded_once() -> None:
-    model = Altered(lambda rows: rows)
-    embedder = Embedder({"m": model})
-    embedder.embed(TEXTS, keys=["m"])
-    assert model.calls == [["red apple", "green pear", "blue plum"]]
-    assert embedder.texts == {"m": 3}
-
-
-def test_no_texts_give_no_rows() -> None:
-    assert Embedder({"m": FakeModel(dimensions=8)}).embed([], keys=["m"])["m"].shape == (0, 8)
+    assert turns == ["a", "b"]
 
 
 def test_the_time_of_each_model_is_kept() -> None:
@@ -84,15 +81,13 @@ def test_the_time_of_each_model_is_kept() -> None:
         return rows
 
     embedder = Embedder({"slow": Altered(slowly), "quick": FakeModel()})
-    embedder.embed(TEXTS, keys=["slow", "quick"])
-    embedder.embed(TEXTS[:1], keys=["slow"])
-    assert embedder.seconds["slow"] >= 0.04
-    assert embedder.texts == {"slow": 4, "quick": 3}
+    seconds = embedder.embed(batch_of(TEXTS, "slow", "quick")).seconds
+    assert seconds["slow"] >= 0.02 > seconds["quick"]
 
 
 def test_nearly_unit_rows_are_made_exact() -> None:
     model = Altered(lambda rows: rows * np.float32(1.0004))
-    vectors = Embedder({"m": model}).embed(TEXTS, keys=["m"])["m"]
+    vectors = Embedder({"m": model}).embed(batch_of(TEXTS, "m")).vectors["m"]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
@@ -101,6 +96,7 @@ def test_nearly_unit_rows_are_made_exact() -> None:
     [
         (raising(RuntimeError("out of memory")), "RuntimeError: out of memory"),
         (raising(KeyError("weights")), "KeyError: 'weights'"),
+        (raising(EmbeddingError("acme/altered as it was")), "as it was"),
         (lambda rows: rows * np.float32(np.inf), "NaN or infinity"),
         (lambda rows: rows * np.float32(0), "zero vector"),
         (lambda rows: rows * np.float32(2), "unit vector"),
@@ -109,22 +105,61 @@ def test_nearly_unit_rows_are_made_exact() -> None:
         (lambda _: None, "NoneType"),
     ],
 )
-def test_whatever_goes_wrong_is_an_error_that_names_the_model(
+def test_whatever_goes_wrong_fails_the_texts_in_words_that_name_the_model(
     alter: Callable[[FloatArray], Any], message: str
 ) -> None:
     embedder = Embedder({"m": Altered(alter)})
-    with pytest.raises(EmbeddingError, match="acme/altered") as caught:
-        embedder.embed(TEXTS, keys=["m"])
-    assert message in str(caught.value)
-    assert embedder.texts == {"m": 0}
+    failures = embedder.embed(batch_of(TEXTS, "m")).failures
+    assert sorted(failures) == [0, 1, 2]
+    assert all("acme/altered" in reason and message in reason for reason in failures.values())
 
 
-@pytest.mark.parametrize("error", [EmbeddingError("as it was"), ModelNotFoundError("as it was")])
-def test_our_own_errors_pass_as_they_are(error: Exception) -> None:
-    with pytest.raises(type(error), match=r"^as it was$"):
-        Embedder({"m": Altered(raising(error))}).embed(TEXTS, keys=["m"])
+def test_bad_texts_are_found_by_halves_and_no_later_model_runs_on_them() -> None:
+    texts = [f"text {i}" for i in range(64)]
+
+    class Choosy(Altered):
+        def embed_chunks(self, texts: Sequence[str]) -> FloatArray:
+            if {"text 5", "text 40"} & set(texts):
+                self.calls.append(list(texts))
+                raise RuntimeError("choosy")
+            return super().embed_chunks(texts)
+
+    choosy, second = Choosy(lambda rows: rows), Altered(lambda rows: rows)
+    embedded = Embedder({"first": choosy, "second": second}).embed(batch_of(texts, "first", "second"))
+    assert sorted(embedded.failures) == [5, 40]
+    assert len(choosy.calls) <= 1 + 2 * 2 * 6  # the whole, and both halves on each of two ways down
+    assert [len(call) for call in second.calls] == [62]
+    good = [i for i in range(64) if i not in embedded.failures]
+    expected = choosy._model.embed_chunks([texts[i] for i in good])
+    np.testing.assert_allclose(embedded.vectors["first"][good], expected, atol=1e-6)
+
+
+def test_a_model_that_cannot_be_used_at_all_ends_the_run() -> None:
+    embedder = Embedder({"m": Altered(raising(ModelNotFoundError("as it was")))})
+    with pytest.raises(ModelNotFoundError, match=r"^as it was$"):
+        embedder.embed(batch_of(TEXTS, "m"))
 
 
 def test_an_interruption_is_no_failure_of_the_model() -> None:
     with pytest.raises(KeyboardInterrupt):
-        Embedder({"m": Altered(raising(KeyboardInterrupt()))}).embed(TEXTS, keys=["m"])
+        Embedder({"m": Altered(raising(KeyboardInterrupt()))}).embed(batch_of(TEXTS, "m"))
+
+
+# ── batches ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(lengths=st.dictionaries(st.text(max_size=8), st.integers(0, 40_000), max_size=60))
+def test_batches_hold_every_text_once_longest_first_within_the_budget(lengths: dict[str, int]) -> None:
+    batches = list(batches_of(lengths, ["a", "b"]))
+    texts = [text for batch in batches for text in batch.texts]
+    assert sorted(texts) == sorted(lengths)
+    assert [lengths[text] for text in texts] == sorted(lengths.values(), reverse=True)
+    for batch in batches:
+        assert batch.keys == ("a", "b")
+        padded = len(batch.texts) * max(lengths[text] for text in batch.texts)
+        assert padded <= TOKENS_PER_BATCH or len(batch.texts) == 1
+
+
+def test_full_chunks_come_in_batches_of_64() -> None:
+    lengths = {f"text {i}": 256 for i in range(130)}
+    assert [len(batch.texts) for batch in batches_of(lengths, ["m"])] == [64, 64, 2]
