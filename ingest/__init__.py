@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ingest.chunks import ChunkSettings as ChunkSettings
     from ingest.chunks import Chunker as Chunker
+    from ingest.chunks import ChunkSettings as ChunkSettings
     from ingest.chunks import chunker_for as chunker_for
     from ingest.documents import FailedDocument as FailedDocument
     from ingest.documents import Source as Source

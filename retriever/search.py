@@ -10,7 +10,7 @@ from retriever import payload
 from retriever.combine import contributions, weigh
 from retriever.corpus import Corpus
 from retriever.errors import InputError
-from retriever.models import CheckedModel, load_model
+from retriever.models import CheckedModel, load_stored
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import Deployment, Hit
 from retriever.store.filters import Condition
@@ -136,7 +136,7 @@ def stored_models(
     models: dict[str, EmbeddingModel] = {}
     for key in keys:
         stored = corpus.manifest.model(key)
-        model = CheckedModel(given[key]) if key in given else load_model(stored.source)
+        model = CheckedModel(given[key]) if key in given else load_stored(stored)
         if model.spec.key != key:
             raise InputError(f"models: expected the model {key!r}, got {model.spec.key!r} under its name.")
         corpus.check_model(model.spec)

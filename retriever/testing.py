@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from retriever.errors import EmbeddingError, InputError
 from retriever.models.checked import as_texts, unit_rows
+from retriever.models.probe import INVARIANT, PROBES, batch_invariance, cosines
 from retriever.models.protocol import EmbeddingModel, FloatArray, Spans, Tokenizer
 from retriever.records import ModelSpec, fingerprint_of
 
@@ -170,10 +171,16 @@ class EmbeddingModelContract:
         np.testing.assert_allclose(shuffled, model.embed_chunks(_TEXTS)[order], atol=1e-5)
 
     def test_a_vector_does_not_depend_on_the_batch(self, model: EmbeddingModel) -> None:
-        """The same text has the same vector alone and among others."""
-        together = model.embed_chunks(_TEXTS)
-        alone = np.vstack([model.embed_chunks([text]) for text in _TEXTS])
-        assert ((together * alone).sum(axis=1) > 1 - 1e-5).all()
+        """The same text has the same vector alone and among others: a resumed run has other batches."""
+        assert batch_invariance(model.embed_chunks) <= INVARIANT
+        assert batch_invariance(model.embed_queries) <= INVARIANT
+
+    def test_a_vector_does_not_depend_on_the_order(self, model: EmbeddingModel) -> None:
+        """Also where texts of many lengths are sorted into batches, and where a text comes twice."""
+        texts = [*PROBES, *_TEXTS, *PROBES]
+        there = model.embed_chunks(texts)
+        assert (cosines(there, model.embed_chunks(texts[::-1])[::-1]) >= 1 - INVARIANT).all()
+        assert (cosines(there[: len(PROBES)], there[-len(PROBES) :]) >= 1 - INVARIANT).all()
 
     def test_different_texts_have_different_vectors(self, model: EmbeddingModel) -> None:
         """A constant is no model."""

@@ -20,8 +20,10 @@ app = typer.Typer(
 app.command("demo")(tandem.demo.demo)
 app.add_typer(ingest.cli.app, name="ingest")
 app.command("evaluate")(analysis.cli.evaluate)
+app.command("doctor")(retriever.cli.doctor)
 app.command("deploy")(retriever.cli.deploy)
 app.command("query")(retriever.cli.query)
+app.command("quantize")(retriever.cli.quantize)
 app.command("status")(retriever.cli.status)
 
 

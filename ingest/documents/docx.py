@@ -75,7 +75,7 @@ def docx_content(data: bytes, *, max_bytes: int) -> Content:
     for element, begins in _events(document.element.body):
         _write_edge(plain, element, document.levels, begins=begins)
     content = plain.content()
-    first = next((heading.title for heading in content.headings if heading.level == 1), None)
+    first = next((heading.title for heading in content.headings or () if heading.level == 1), None)
     return Content(text=content.text, title=document.title or first, headings=content.headings)
 
 

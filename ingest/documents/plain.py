@@ -73,7 +73,7 @@ class PlainText:
         """Add the text of another document, with its headings."""
         self.write(content.text)
         start = self._length - len(content.text)
-        for heading in content.headings:
+        for heading in content.headings or ():
             begins = start + heading.start_char
             self._headings.append((heading.level, begins, begins + len(heading.title)))
 

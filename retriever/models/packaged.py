@@ -31,6 +31,11 @@ class PackagedModel:
     package: str
     files: tuple[str, ...]
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it is a table of token vectors and nothing else."""
+        return len(self.files) > 1
+
 
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
     {
@@ -51,21 +56,30 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
 """The packaged models by short name."""
 
 
-def load_packaged(short_name: str) -> EmbeddingModel:
+def load_packaged(short_name: str, *, dtype: str = "float32") -> EmbeddingModel:
     """Load a model of `PACKAGED`.
+
+    Parameters
+    ----------
+    short_name
+        A key of it.
+    dtype
+        Arithmetic, ``"float32"`` or ``"bfloat16"``; static models have float32 alone.
 
     Raises
     ------
     ModelNotFoundError
         If its package is not installed, or lacks a file.
+    ModelError
+        If this machine does not compute in `dtype`.
     """
     model = PACKAGED[short_name]
     files = _locate(model, short_name)
     from retriever.models.folder import content_hash
     from retriever.models.sentence_transformer import SentenceTransformerModel, static_model
 
-    if len(files) == 1:
-        return SentenceTransformerModel.from_folder(files[0], name=model.name, source=short_name)
+    if not model.is_static:
+        return SentenceTransformerModel.from_folder(files[0], name=model.name, source=short_name, dtype=dtype)
     tokenizer, weights = files
     return SentenceTransformerModel(
         static_model(tokenizer, weights, key="embedding.weight"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
@@ -15,26 +19,42 @@ from tokenizers import Tokenizer as FastTokenizer
 from transformers import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from retriever.errors import ModelError, ModelNotFoundError
+from retriever.errors import ModelError
+from retriever.models.batches import padded_rows, token_batches
 from retriever.models.checked import as_texts, unit_rows
-from retriever.models.folder import MODULES, content_hash, modules_of, name_of, read_json
+from retriever.models.folder import name_of
 from retriever.models.hub import first_line, snapshot
+from retriever.models.loadable import check_loadable, revision_of
 from retriever.models.prompts import choose_prompts
 from retriever.models.protocol import FloatArray
-from retriever.models.tokenizer import HFTokenizer, read_tokenizer
+from retriever.models.threads import computes_in_bfloat16
+from retriever.models.tokenizer import HFTokenizer, TokenIds, read_tokenizer
 from retriever.records import ModelSpec
 
+logger = logging.getLogger(__name__)
+
 _BATCH_SIZE = 32
-_ROUTERS = {"Router", "Asym"}
+_TOKENS_PER_BATCH = 2048  # rows times the longest of them: what a processor's caches like
+_TOKENS_PER_BATCH_ON_A_CARD = 32768  # where a small batch leaves most of it idle
 _NO_LIMIT = 1_000_000_000  # tokenizers without a maximum give 1e30 or infinity
 _LOADING = threading.Lock()  # transformers builds models under global settings of torch
+_PROBES = (
+    "Warm soil helps basil.",
+    "  The ferry LEAVES at noon;\tna\u00efve caf\u00e9s open later, \U0001f916 or never.\n",
+)
+_AGREEMENT = 1e-5
+_CHANGES_AS_IT_RUNS = ("dynamic", "longrope")  # position embeddings that remember the longest text
 
 
 class SentenceTransformerModel:
-    """A sentence-transformers model, computing in float32.
+    """A sentence-transformers model, computing in float32 unless told otherwise.
 
     float32 whatever the stored precision: in half precision the vector of a text depends on the texts
     it shares a batch with. The device is the one that sentence-transformers picks.
+
+    The modules of the model run on token ids that the chunker and other models of the vocabulary share,
+    in batches of texts of about one length. A model that this does not suit, as a comparison with the
+    library on loading finds out, is run by the library's own ``encode``.
 
     Parameters
     ----------
@@ -46,11 +66,21 @@ class SentenceTransformerModel:
         What identifies its weights.
     source
         What loads it again with `load_model`.
+    dtype
+        ``"float32"`` or ``"bfloat16"``. In bfloat16 each text is run alone, so that its vector is the
+        same in any company.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used, or this machine does not compute in `dtype`.
     """
 
-    def __init__(self, model: SentenceTransformer, *, name: str, revision: str, source: str) -> None:
+    def __init__(
+        self, model: SentenceTransformer, *, name: str, revision: str, source: str, dtype: str = "float32"
+    ) -> None:
+        _check_dtype(dtype, name, model.device.type)
         self._model = model.float().eval()
-        self._lock = threading.Lock()  # its tokenizer is changed and read in every call
         self._tokenizer = _tokenizer_of(model, name)
         prompts = choose_prompts(name, {key: text or "" for key, text in model.prompts.items()})
         self._spec = ModelSpec(
@@ -62,14 +92,27 @@ class SentenceTransformerModel:
             document_prompt=prompts.document,
             pooling=_pooling_of(model),
             backend="torch",
-            dtype="float32",
+            dtype=dtype,
             tokenizer=self._tokenizer.fingerprint,
             source=source,
         )
+        self._budget = _budget(dtype, model.device.type)
+        self._runs_ids = self._agrees_with_the_library()
+        # The library's way changes and reads its tokenizer in every call; ours shares nothing.
+        needs_lock = not self._runs_ids or _changes_as_it_runs(model)
+        self._lock = threading.Lock() if needs_lock else nullcontext()
+        if dtype == "bfloat16":
+            self._model = model.bfloat16()
 
     @classmethod
     def from_folder(
-        cls, folder: Path, *, name: str | None = None, revision: str | None = None, source: str | None = None
+        cls,
+        folder: Path,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        source: str | None = None,
+        dtype: str = "float32",
     ) -> SentenceTransformerModel:
         """Load a model that lies in a folder.
 
@@ -83,25 +126,29 @@ class SentenceTransformerModel:
             By default a content hash of weights and configuration.
         source
             By default the absolute path of the folder.
+        dtype
+            Arithmetic, ``"float32"`` or ``"bfloat16"``.
 
         Raises
         ------
         ModelNotFoundError
             If there is no such folder, or no weights in it.
         ModelError
-            If it is broken, or the model needs code of its own, which is never run.
+            If it is broken, if the model needs code of its own, which is never run, or if this machine
+            does not compute in `dtype`.
         """
         folder = folder.expanduser().absolute()
-        _check_folder(folder)
+        check_loadable(folder, CONFIG_MAPPING)
         return cls(
             _load(folder),
             name=name_of(folder) if name is None else name,
-            revision=_revision_of(folder) if revision is None else revision,
+            revision=revision_of(folder) if revision is None else revision,
             source=str(folder) if source is None else source,
+            dtype=dtype,
         )
 
     @classmethod
-    def from_hub(cls, source: str) -> SentenceTransformerModel:
+    def from_hub(cls, source: str, *, dtype: str = "float32") -> SentenceTransformerModel:
         """Load a model of the Hugging Face hub: ``"publisher/model"`` or ``"publisher/model@revision"``.
 
         Raises
@@ -110,7 +157,9 @@ class SentenceTransformerModel:
             As `from_folder`, and if it is neither in the cache nor to be had from the hub.
         """
         files = snapshot(source)
-        return cls.from_folder(files.folder, name=files.name, revision=files.commit, source=source)
+        return cls.from_folder(
+            files.folder, name=files.name, revision=files.commit, source=source, dtype=dtype
+        )
 
     @property
     def spec(self) -> ModelSpec:
@@ -131,14 +180,124 @@ class SentenceTransformerModel:
         return self._embed(as_texts(texts), self._spec.document_prompt)
 
     def _embed(self, texts: list[str], prompt: str) -> FloatArray:
+        vectors = self._vectors_of_ids(texts, prompt) if self._runs_ids else self._encode(texts, prompt)
+        return unit_rows(vectors, texts=texts, spec=self._spec)
+
+    def _vectors_of_ids(self, texts: list[str], prompt: str) -> NDArray[np.floating]:
+        """Return one vector per text, not normalised."""
+        ids = self._ids_of(texts, prompt)
+        # A text without tokens is never run: its row stays zero, and unit_rows refuses it by name.
+        vectors = np.zeros((len(texts), self._spec.dimensions), dtype=np.float32)
+        for batch in token_batches([len(row) for row in ids], budget=self._budget):
+            features = _features(self._model, [ids[i] for i in batch])
+            with self._lock, torch.inference_mode():
+                rows = self._model(features)["sentence_embedding"]
+                vectors[batch] = rows[:, : self._model.truncate_dim].float().cpu().numpy()
+        return vectors
+
+    def _ids_of(self, texts: list[str], prompt: str) -> list[TokenIds]:
+        return self._tokenizer.encode([prompt + text for text in texts], max_tokens=self._spec.max_tokens)
+
+    def _encode(self, texts: list[str], prompt: str) -> NDArray[np.floating]:
+        """Return what the library makes of the texts."""
         if not texts:
             return np.empty((0, self._spec.dimensions), dtype=np.float32)
         with self._lock:
             # Even an empty prompt is given: without one the model would take its own default.
-            vectors = self._model.encode(
-                texts, prompt=prompt, batch_size=_BATCH_SIZE, show_progress_bar=False
+            vectors: NDArray[np.floating] = (
+                self._model.encode(
+                    texts,
+                    prompt=prompt,
+                    batch_size=_BATCH_SIZE if self._budget > 1 else 1,
+                    convert_to_tensor=True,
+                    show_progress_bar=False,
+                )
+                .float()
+                .cpu()
+                .numpy()
             )
-        return unit_rows(vectors, texts=texts, spec=self._spec)
+        return vectors
+
+    def _agrees_with_the_library(self) -> bool:
+        """Tell whether the modules make of our token ids what the library makes of the texts."""
+        self._lock = nullcontext()
+        difference = next(self._differences_to_the_library(), None)
+        if difference is not None:
+            logger.debug("Model %r is run by its library's encode: %s.", self._spec.name, difference)
+        return difference is None
+
+    def _differences_to_the_library(self) -> Iterator[str]:
+        prompts = list(dict.fromkeys((self._spec.query_prompt, self._spec.document_prompt)))
+        beyond = " ".join(_PROBES[:1] * (1 + (self._spec.max_tokens or 1) // 4))
+        for prompt in prompts:
+            texts = [*_PROBES, beyond, ""]
+            try:
+                theirs = self._model.preprocess(texts, prompt=prompt)
+                ours = _features(self._model, self._ids_of(texts, prompt))
+                if not _are_equal(ours, theirs):
+                    yield f"it prepares its input in another way, with prompt {prompt!r}"
+                found = self._vectors_of_ids(list(_PROBES), prompt)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the library's way is left
+                yield first_line(error)
+                return
+            expected = self._encode(list(_PROBES), prompt)
+            if not np.allclose(found, expected, rtol=_AGREEMENT, atol=_AGREEMENT * np.abs(expected).max()):
+                yield f"vectors differ by up to {np.abs(found - expected).max():.1e}"
+
+
+def _features(model: SentenceTransformer, ids: Sequence[TokenIds]) -> dict[str, Any]:
+    """Return the input of a model for one batch of texts."""
+    if isinstance(model[0], StaticEmbedding):
+        lengths = np.array([len(row) for row in ids])
+        features = {
+            "input_ids": np.concatenate(ids).astype(np.int64),
+            "offsets": np.cumsum(lengths) - lengths,
+        }
+    else:
+        tokenizer = model.tokenizer
+        padded, mask = padded_rows(
+            ids, pad_id=tokenizer.pad_token_id or 0, left=tokenizer.padding_side == "left"
+        )
+        features = {"input_ids": padded, "attention_mask": mask}
+        if "token_type_ids" in tokenizer.model_input_names:
+            features["token_type_ids"] = np.zeros_like(padded)
+    return {name: torch.from_numpy(values).to(model.device) for name, values in features.items()}
+
+
+def _are_equal(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    tensors = {name: value for name, value in theirs.items() if isinstance(value, torch.Tensor)}
+    return tensors.keys() == ours.keys() and all(
+        torch.equal(value.cpu(), ours[name].cpu()) for name, value in tensors.items()
+    )
+
+
+def _budget(dtype: str, device: str) -> int:
+    if dtype != "float32":
+        return 1
+    return _TOKENS_PER_BATCH if device == "cpu" else _TOKENS_PER_BATCH_ON_A_CARD
+
+
+def _changes_as_it_runs(model: SentenceTransformer) -> bool:
+    kinds = [str(getattr(module, "rope_type", "")) for module in model.modules()]
+    return any(kind in found for kind in _CHANGES_AS_IT_RUNS for found in kinds)
+
+
+def _check_dtype(dtype: str, name: str, device: str) -> None:
+    if dtype == "float32" or (dtype == "bfloat16" and _computes_in_bfloat16(device)):
+        return
+    if dtype == "bfloat16":
+        raise ModelError(
+            f"model {name!r}: expected a processor that computes in bfloat16 (avx512_bf16 or amx_bf16), got "
+            "one that does not: there it would be slower than float32. Leave the backend out for float32, or "
+            "use an 8-bit backend."
+        )
+    raise ModelError(f"model {name!r}: expected dtype 'float32' or 'bfloat16', got {dtype!r}")
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and computes_in_bfloat16()
 
 
 def static_model(tokenizer_file: Path, weights_file: Path, *, key: str) -> SentenceTransformer:
@@ -189,64 +348,6 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelNotFoundError(f"model in {folder}: expected a folder, got none of this name")
-    modules = modules_of(folder)
-    if not modules:
-        raise ModelError(
-            f"model in {folder}: expected {MODULES}, which says how token vectors become one vector, got "
-            "none. Save the model with sentence-transformers, pooling included."
-        )
-    _check_code(folder, [module.type for module in modules])
-    _check_routes(folder, {module.kind for module in modules})
-    _check_weights(folder)
-
-
-def _check_code(folder: Path, types: list[str]) -> None:
-    config = read_json(folder / "config.json")
-    foreign = [name for name in types if not name.startswith("sentence_transformers.")]
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
-        foreign.append(str(config.get("model_type")))
-    if foreign:
-        raise ModelError(
-            f"model in {folder}: expected a model that sentence-transformers and transformers know, got one "
-            f"that brings code of its own ({', '.join(foreign)}). Such code is never run: trust_remote_code "
-            "stays off. Choose another model."
-        )
-
-
-def _check_routes(folder: Path, kinds: set[str]) -> None:
-    if kinds & _ROUTERS:
-        raise ModelError(
-            f"model in {folder}: expected one encoder for queries and documents, got one for each "
-            f"({', '.join(kinds & _ROUTERS)}), whose tokens one tokenizer cannot count. Choose another model."
-        )
-
-
-def _check_weights(folder: Path) -> None:
-    if any(folder.rglob("*.safetensors")):
-        unsafe = [
-            path for path in folder.rglob("pytorch_model*.bin") if not any(path.parent.glob("*.safetensors"))
-        ]
-        if not unsafe:
-            return
-        raise ModelError(
-            f"{unsafe[0]}: expected weights as .safetensors, got a pickle, which can run code when it is "
-            "opened. Save the model again with a newer sentence-transformers."
-        )
-    raise ModelNotFoundError(
-        f"model in {folder}: expected weights as .safetensors, got none. Copy or download the model again; "
-        "weights in older formats have to be converted."
-    )
-
-
-def _revision_of(folder: Path) -> str:
-    """Hash what changes a vector, but for tokenizer and prompts, which the spec has apart."""
-    files = [folder / MODULES, folder / "sentence_bert_config.json"]
-    return content_hash(folder, [*files, *folder.rglob("config.json"), *folder.rglob("*.safetensors")])
 
 
 def _tokenizer_of(model: SentenceTransformer, name: str) -> HFTokenizer:

@@ -38,7 +38,8 @@ def documents():
 
 def run():
     models = [FakeModel("acme/large", dimensions=2048)]
-    ingest(documents(), EmbeddedStore(sys.argv[1]), "notes", models=models, chunks=ChunkSettings(max_tokens=14))
+    store, chunks = EmbeddedStore(sys.argv[1]), ChunkSettings(max_tokens=14)
+    ingest(documents(), store, "notes", models=models, chunks=chunks)
 
 app = typer.Typer(cls=console.ErrorBoundary, callback=console.main_callback)
 app.command("run")(run)

@@ -83,11 +83,13 @@ def cut(
     max_tokens: int,
     *tokenizers: Tokenizer,
     title: object = None,
-    headings: Sequence[Heading] = (),
+    headings: Sequence[Heading] | None = None,
     **spec: Any,
 ) -> list[Chunk]:
     metadata = {} if title is None else {"title": title}
-    document = Document(doc_id="doc", text=text, metadata=metadata, headings=tuple(headings))
+    document = Document(
+        doc_id="doc", text=text, metadata=metadata, headings=None if headings is None else tuple(headings)
+    )
     subject = chunker(tokenizers or [WORDS], max_tokens=max_tokens, **spec)
     return subject.chunks(document, "corpus")
 
@@ -416,6 +418,11 @@ class TestMarkdown:
         chunks = cut("# A\none two. Three\nfour five\n# B\nsix", 5, method="markdown", overlap_tokens=1)
         assert texts(chunks) == ["# A\none two.", "two. Three\nfour five", "# B\nsix"]
         assert sections(chunks) == ["A", "A", "B"]
+
+    def test_a_source_that_looked_and_found_no_heading_has_none(self) -> None:
+        text = "# a comment in a listing\n\nand more"
+        (chunk,) = cut(text, 64, method="markdown", headings=[])
+        assert "section" not in chunk.metadata
 
     def test_headings_that_the_source_marked_count_and_no_others(self) -> None:
         text = "A\n\nfirst\n# code\n\nB\n\nsecond"

@@ -189,11 +189,19 @@ def test_headings_count_for_the_content_of_a_document() -> None:
 
 def test_a_dropped_model_goes_on_counting_only_where_no_other_has_its_tokenizer() -> None:
     shared = MANIFEST.without("alpha")  # all three have t1
-    assert (shared.keys, shared.combinations, shared.spreads, shared.counting) == (("beta", "gamma"), (), {}, ())
+    assert (shared.keys, shared.combinations, shared.spreads, shared.counting) == (
+        ("beta", "gamma"),
+        (),
+        {},
+        (),
+    )
     other = replace(MANIFEST.models[0], tokenizer="t2")
     manifest = replace(MANIFEST, models=(other, *MANIFEST.models[1:]))
     assert manifest.without("alpha").counting == (other,)
     assert CorpusManifest.from_json(manifest.without("alpha").to_json()) == manifest.without("alpha")
-    assert replace(other, tokenizer="t9") not in replace(
-        MANIFEST, models=(replace(other, tokenizer="t9"), *MANIFEST.models[1:])
-    ).without("alpha").counting
+    assert (
+        replace(other, tokenizer="t9")
+        not in replace(MANIFEST, models=(replace(other, tokenizer="t9"), *MANIFEST.models[1:]))
+        .without("alpha")
+        .counting
+    )

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import retriever.models
-from retriever.errors import ModelError, ModelNotFoundError
-from retriever.models import OnnxModel, SentenceTransformerModel, load_model
+from retriever.errors import InputError, ModelError, ModelNotFoundError
+from retriever.models import OnnxModel, SentenceTransformerModel, load_model, load_models, load_stored
 from retriever.models.packaged import PACKAGED, _locate, load_packaged
+from retriever.models.probe import INVARIANT, batch_invariance
 from retriever.models.protocol import EmbeddingModel
 
 
@@ -44,6 +45,67 @@ def test_a_folder_with_a_graph_and_weights_is_run_by_torch(shared_models: Path, 
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "onnx").symlink_to(shared_models / "all-MiniLM-L6-v2")
     assert load_model(str(tmp_path)).spec.backend == "torch"
+
+
+def test_a_backend_chooses_among_the_files_of_a_folder(shared_models: Path, tmp_path: Path) -> None:
+    """Weights for torch, one graph in full precision and one in eight bits, as publishers lay them out."""
+    for path in _locate(PACKAGED["minilm"], "minilm")[0].iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "onnx").mkdir()
+    for name, model in (("model.onnx", "all-MiniLM-L6-v2"), ("model_quantized.onnx", "e5-small-v2")):
+        (tmp_path / "onnx" / name).symlink_to(shared_models / model / "model.onnx")
+    source = str(tmp_path)
+    full, quantised = (load_model(source, backend=backend) for backend in ("onnx", "onnx-int8"))
+    assert load_model(source).spec.backend == "torch"
+    assert (full.spec.backend, full.spec.dtype) == ("onnx", "float32")
+    assert (quantised.spec.backend, quantised.spec.dtype) == ("onnx", "int8")
+    assert quantised.spec.name == f"{full.spec.name}-int8"
+    assert full.spec.revision != quantised.spec.revision
+    for model in (full, quantised):
+        assert load_stored(model.spec) is model
+        assert batch_invariance(model.embed_chunks) <= INVARIANT
+
+
+def test_a_quantised_folder_is_one_model_under_each_of_its_words(shared_models: Path) -> None:
+    """Its card says that the only graph is quantised."""
+    source = str(shared_models / "paraphrase-MiniLM-L3-v2")
+    model = load_model(source)
+    assert load_model(source, backend="onnx") is load_model(source, backend="onnx-int8") is model
+    assert load_stored(model.spec) is model
+
+
+def test_static_models_have_one_backend(caplog: pytest.LogCaptureFixture, wordllama: EmbeddingModel) -> None:
+    """Asked for another it is refused; among several models it stays as it is, and that is said."""
+    with pytest.raises(ModelError, match="expected backend 'torch', got 'onnx'"):
+        load_model("wordllama", backend="onnx")
+    with caplog.at_level("INFO", logger="retriever.models.catalog"):
+        assert load_models(["wordllama"], backend="onnx") == [wordllama]
+    assert "stays on torch" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["onnx", "onnx-int8", "openvino", "openvino-int8"])
+def test_a_model_without_a_graph_says_how_to_get_one(backend: str) -> None:
+    """From a package, and from a folder."""
+    folder = str(_locate(PACKAGED["minilm"], "minilm")[0])
+    for source in ("minilm", folder):
+        with pytest.raises(ModelNotFoundError, match=f"tandem quantize {source} --out"):
+            load_model(source, backend=backend)
+
+
+def test_an_unknown_word_is_refused_with_those_there_are() -> None:
+    """Before anything is loaded."""
+    with pytest.raises(InputError, match=r"backend: expected one of torch, .*, got 'tensorrt'"):
+        load_model("absent/model", backend="tensorrt")
+    with pytest.raises(InputError, match=r"over-length: expected one of refuse, windows, got 'cut'"):
+        load_model("absent/model", over_length="cut")
+
+
+def test_windows_are_another_model_with_the_same_weights(minilm: EmbeddingModel) -> None:
+    """Its spec loads it again."""
+    model = load_model("minilm", over_length="windows")
+    assert model is not minilm
+    assert (model.spec.over_length, model.spec.max_tokens) == ("windows", None)
+    assert load_stored(model.spec) is model
 
 
 @pytest.mark.parametrize("source", ["./absent", "../absent", "/absent", "~/absent", "a/b/absent"])

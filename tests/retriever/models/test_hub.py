@@ -19,6 +19,18 @@ _WHOLE = {"modules.json": _MODULES, "model.safetensors": "weights", "onnx/model.
 _REPOSITORIES: dict[str, dict[str, str]] = {
     "acme/tiny": _WHOLE
     | {"pytorch_model.bin": "a pickle", "modeling_tiny.py": "code", "onnx/config.json": "{}"},
+    "acme/graphs": {
+        "modules.json": _MODULES,
+        "config.json": "{}",
+        "model.safetensors": "weights",
+        "onnx/model.onnx": "graph",
+        "onnx/model_O4.onnx": "graph",
+        "onnx/model_quantized.onnx": "8-bit graph",
+        "onnx/model_quantized.onnx_data": "8-bit weights",
+        "openvino/openvino_model.xml": "graph",
+        "openvino/openvino_model.bin": "weights",
+        "pytorch_model.bin": "a pickle",
+    },
     "acme/no-modules": {"config.json": "{}", "model.safetensors": "weights"},
     "acme/pickles": {"modules.json": _MODULES, "pytorch_model.bin": "a pickle"},
 }
@@ -99,8 +111,9 @@ def test_a_model_is_downloaded_once_and_only_its_data(hub: str, tmp_path: Path) 
     assert (name, commit) == ("acme/tiny", _COMMIT)
     files = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
     assert files == {"modules.json", "model.safetensors"}
-    again = _snapshot(f"acme/tiny@{_COMMIT}", endpoint="http://127.0.0.1:9", cache=tmp_path)
-    assert again.split() == [name, commit, folder]
+    for revision in ("v1", _COMMIT):
+        again = _snapshot(f"acme/tiny@{revision}", endpoint="http://127.0.0.1:9", cache=tmp_path)
+        assert again.split() == [name, commit, folder]
 
 
 @pytest.mark.parametrize(
@@ -118,3 +131,46 @@ def test_a_model_that_cannot_be_used_is_refused_before_the_download(
     """One request tells, and the message says what is wrong."""
     assert _snapshot(source, endpoint=hub, cache=tmp_path).startswith(words)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def _graph_snapshot(source: str, backend: str, *, endpoint: str, cache: Path) -> str:
+    code = (
+        "import sys\nfrom retriever.errors import ModelError\n"
+        "from retriever.models.hub import graph_snapshot\n"
+        "try: found, graph = graph_snapshot(sys.argv[1], sys.argv[2])\n"
+        "except ModelError as error: print(type(error).__name__, error)\n"
+        "else: print(found.name, found.commit, found.folder, graph)"
+    )
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", code, source, backend]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("backend", "graph", "weights"),
+    [
+        ("onnx", "onnx/model.onnx", set()),
+        ("onnx-int8", "onnx/model_quantized.onnx", {"onnx/model_quantized.onnx_data"}),
+        ("openvino", "openvino/openvino_model.xml", {"openvino/openvino_model.bin"}),
+    ],
+)
+def test_the_one_graph_that_is_wanted_is_downloaded(
+    backend: str, graph: str, weights: set[str], hub: str, tmp_path: Path
+) -> None:
+    """With its weights, and without those for torch; and afterwards nobody is asked."""
+    answer = _graph_snapshot("acme/graphs", backend, endpoint=hub, cache=tmp_path)
+    name, commit, folder, found = answer.split()
+    assert (name, commit, found) == ("acme/graphs", _COMMIT, graph)
+    files = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
+    assert files == {"modules.json", "config.json", graph} | weights
+    assert _graph_snapshot("acme/graphs", backend, endpoint="http://127.0.0.1:9", cache=tmp_path) == answer
+    assert "got no answer from the hub" in _snapshot(
+        "acme/graphs", endpoint="http://127.0.0.1:9", cache=tmp_path
+    )
+
+
+def test_a_graph_that_is_not_published_is_said_to_be_missing(hub: str, tmp_path: Path) -> None:
+    """What there is, and how to make one."""
+    answer = _graph_snapshot("acme/tiny", "openvino-int8", endpoint=hub, cache=tmp_path)
+    assert answer.startswith("ModelNotFoundError model 'acme/tiny': expected a graph for backend")
+    assert "got onnx/model.onnx. Make one with `tandem quantize acme/tiny --out FOLDER`" in answer

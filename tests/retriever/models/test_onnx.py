@@ -13,7 +13,7 @@ import pytest
 
 from retriever.errors import EmbeddingError, ModelError, ModelNotFoundError
 from retriever.models import OnnxModel
-from retriever.models.onnx import _output_name
+from retriever.models.graph import output_name
 from retriever.models.protocol import EmbeddingModel
 from retriever.testing import EmbeddingModelContract
 
@@ -246,13 +246,13 @@ def test_a_step_that_the_graph_leaves_out_is_refused(exported: Path) -> None:
 )
 def test_the_output_is_the_pooled_one_or_the_token_vectors(names: list[str], expected: str) -> None:
     """pooler_output is another head, which no embedding model means."""
-    assert _output_name(Path("model.onnx"), names) == expected
+    assert output_name(Path("model.onnx"), names) == expected
 
 
 def test_an_output_is_never_guessed() -> None:
     """Of several that nobody knows."""
     with pytest.raises(ModelError, match="expected one output, or one of"):
-        _output_name(Path("model.onnx"), ["logits", "pooler_output"])
+        output_name(Path("model.onnx"), ["logits", "pooler_output"])
 
 
 def test_an_input_that_we_cannot_give_is_refused(exported: Path) -> None:
