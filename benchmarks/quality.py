@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(collection: str, models: dict[str, EmbeddingModel], folder: Path) -> dict[str, Any]:
-    data = _unpacked(collection, folder)
+    data = unpacked(collection, folder)
     store = open_store(folder / "store")
     keys = [model.spec.key for model in models.values()]
     summary = ingest(
@@ -112,7 +112,8 @@ def _by_key(models: dict[str, EmbeddingModel]) -> dict[str, EmbeddingModel]:
     return {model.spec.key: model for model in models.values()}
 
 
-def _unpacked(collection: str, folder: Path) -> Path:
+def unpacked(collection: str, folder: Path) -> Path:
+    """Return the folder of a collection within `folder`, unpacked there the first time."""
     if not (folder / collection).is_dir():
         with tarfile.open(SHARED / "datasets" / f"{collection}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
