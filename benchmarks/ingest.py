@@ -298,7 +298,8 @@ def _memory(sizes: Sequence[int]) -> dict[str, Any]:
         beyond[size] = probe["peak"] - probe["store"]
         print(
             f"\n{size:,} chunks: peak of anonymous memory {probe['peak']:.0f} MiB, {probe['before']:.0f} "
-            f"before the run; of this the open store has {probe['store']:.0f}; {probe['rate']:,.0f} chunks a second"
+            f"before the run; of this the open store has {probe['store']:.0f}; {probe['rate']:,.0f} chunks "
+            "a second"
         )
     small, large = (beyond[size] for size in sizes)
     return {

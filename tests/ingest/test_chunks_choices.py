@@ -506,7 +506,7 @@ class TestMarkdown:
             max_tokens,
             method="markdown",
             overlap_tokens=overlap_tokens,
-            headings=headings if marked else (),
+            headings=headings if marked else None,
         )
         check(text, chunks, [WORDS], max_tokens)
         for chunk in chunks:
