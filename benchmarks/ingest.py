@@ -6,7 +6,8 @@ Side by side in one run, interleaved, on documents of NFCorpus with real models:
   makes, which the others have to cut and store as well;
 - LlamaIndex's `IngestionPipeline` with its splitter (256 tokens of the same tokenizer), its
   `HuggingFaceEmbedding` and its `QdrantVectorStore` in memory, as their documentation shows;
-- Tandem in float32, with a second model alone, with both, and with a quantised copy of the first.
+- Tandem with the same model on torch, with copies of it on ONNX Runtime, in float32 and quantised, with a
+  second model alone, and with both models at once.
 
 Then a second run with nothing changed, one with a hundredth of the documents changed, and the memory of
 runs over generated corpora of two sizes. With ``--quality`` the whole collection is embedded in float32
@@ -73,9 +74,8 @@ def main() -> None:
         item for item in islice(open_source(data), arguments.documents) if isinstance(item, Document)
     ]
     figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        quantised = arguments.quantised or _quantised(Path(folder))
-        figures |= _rates(documents, quantised, repeats=arguments.repeats)
+    full, quantised = (_copy(method, arguments.store) for method in ("float32", "int8-dynamic"))
+    figures |= _rates(documents, full, quantised, repeats=arguments.repeats)
     figures |= _reruns(documents)
     figures |= _memory(arguments.generated)
     if arguments.quality:
@@ -102,9 +102,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=150, help="of the collection, for the rates")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--generated", type=int, nargs=2, default=[50_000, 200_000], help="documents")
-    parser.add_argument(
-        "--quantised", type=Path, help="made by `tandem quantize minilm`; by default it is made"
-    )
     parser.add_argument("--quality", action="store_true", help="compare NDCG@10 on the whole collection")
     parser.add_argument("--store", type=Path, default=Path("benchmark-store"))
     parser.add_argument("--quick", action="store_true", help="few documents, one repeat")
@@ -118,15 +115,17 @@ def _arguments() -> argparse.Namespace:
 # ── rates ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rates(documents: Sequence[Document], quantised: Path, *, repeats: int) -> dict[str, Any]:
-    first, second, quick = load_model(FIRST), load_model(SECOND), load_model(str(quantised))
+def _rates(documents: Sequence[Document], full: Path, quantised: Path, *, repeats: int) -> dict[str, Any]:
+    first, second = load_model(FIRST), load_model(SECOND)
+    graph, quick = load_model(str(full)), load_model(str(quantised))
     both = chunker_for([first, second])
     texts = [chunk.text for document in documents for chunk in both.chunks(document, "c")]
     variants: dict[str, Variant] = {
         "encode": lambda: _encode(first, texts),
         "tandem": lambda: _tandem(documents, [first]),
         "llama-index": lambda: _llama_index(first, documents),
-        "tandem, quantised": lambda: _tandem(documents, [quick]),
+        "tandem, ONNX float32": lambda: _tandem(documents, [graph]),
+        "tandem, ONNX quantised": lambda: _tandem(documents, [quick]),
         "tandem, second model": lambda: _tandem(documents, [second]),
         "tandem, both models": lambda: _tandem(documents, [first, second]),
     }
@@ -148,9 +147,14 @@ def _rates(documents: Sequence[Document], quantised: Path, *, repeats: int) -> d
 
     return {
         "rate against encode": _at_least(ratio(["encode"], ["tandem"]), 0.95),
-        "rate against IngestionPipeline": _at_least(ratio(["llama-index"], ["tandem"]), 1.5),
+        "rate against IngestionPipeline, float32 on torch": _at_least(
+            ratio(["llama-index"], ["tandem"]), 1.5
+        ),
+        "rate against IngestionPipeline, float32 on ONNX Runtime": _at_least(
+            ratio(["llama-index"], ["tandem, ONNX float32"]), 1.5
+        ),
         "rate against IngestionPipeline, quantised": _at_least(
-            ratio(["llama-index"], ["tandem, quantised"]), 3.0
+            ratio(["llama-index"], ["tandem, ONNX quantised"]), 3.0
         ),
         "time of two models against the sum of each": _at_most(
             ratio(["tandem, both models"], ["tandem", "tandem, second model"]), 1.02
@@ -394,10 +398,13 @@ def _quality(data: Path, folder: Path, quantised: Path) -> dict[str, Any]:
     }
 
 
-def _quantised(folder: Path) -> Path:
-    report = quantize(FIRST, folder / "quantised")
-    print(f"quantised {FIRST}: {report}")
-    return folder / "quantised"
+def _copy(method: str, folder: Path) -> Path:
+    """Return the folder of a copy of the first model, made the first time."""
+    copy = folder / f"{FIRST}-{method}"
+    if not copy.is_dir():
+        measured = quantize(FIRST, copy, method=method).measured
+        print(f"{copy.name}: mean cosine to the original {measured.agreement_mean:.4f}, {measured}")
+    return copy
 
 
 def _at_least(value: float, goal: float) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +66,8 @@ class GraphModel:
         The name of the runtime, for the spec.
     tokens_per_batch
         Rows of a batch times its longest row.
+    runs_at_once
+        How many batches are run at the same time, each in a thread.
     length_step
         Rows are padded to a multiple of this many tokens: for runtimes that keep something in memory for
         every shape they have seen.
@@ -82,6 +85,7 @@ class GraphModel:
         *,
         backend: str,
         tokens_per_batch: int,
+        runs_at_once: int = 1,
         length_step: int = 1,
     ) -> None:
         self.files = files
@@ -107,6 +111,7 @@ class GraphModel:
             agreement=card.agreement,
         )
         self._budget = tokens_per_batch
+        self._runs_at_once = runs_at_once
         if not self._is_batch_invariant():
             self._budget = 1
             logger.info("Model %r: its vectors depend on the batch, so each text is run alone.", card.name)
@@ -138,9 +143,24 @@ class GraphModel:
         ids = self._ids_of([prompt + text for text in texts])
         # A text without tokens is never run: its row stays zero, and unit_rows refuses it by name.
         vectors = np.zeros((len(texts), self._spec.dimensions), dtype=np.float32)
-        for batch in token_batches([len(row) for row in ids], budget=self._budget):
-            vectors[batch] = self._session.run([ids[i] for i in batch])
+        batches = list(token_batches([len(row) for row in ids], budget=self._budget))
+        for batch, rows in zip(batches, self._runs(batches, ids), strict=True):
+            vectors[batch] = rows
         return unit_rows(vectors, texts=texts, spec=self._spec)
+
+    def _runs(
+        self, batches: Sequence[Sequence[int]], ids: Sequence[TokenIds]
+    ) -> Iterator[NDArray[np.floating]]:
+        """Yield the vectors of each batch, in order."""
+
+        def run(batch: Sequence[int]) -> NDArray[np.floating]:
+            return self._session.run([ids[i] for i in batch])
+
+        if self._runs_at_once == 1 or len(batches) == 1:
+            yield from map(run, batches)
+            return
+        with ThreadPoolExecutor(self._runs_at_once) as threads:
+            yield from threads.map(run, batches)  # whoever stops reading cancels what has not begun
 
     def _ids_of(self, texts: list[str]) -> list[TokenIds]:
         return self._tokenizer.encode(texts, max_tokens=self._spec.max_tokens)

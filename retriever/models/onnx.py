@@ -53,7 +53,13 @@ class OnnxModel(GraphModel):
 
     def __init__(self, folder: Path, *, graph: str | None = None, source: str | None = None) -> None:
         files = graph_files(folder, "onnx", graph=graph, source=source)
-        super().__init__(files, _OnnxGraph(files.graph), backend="onnx", tokens_per_batch=_TOKENS_PER_BATCH)
+        super().__init__(
+            files,
+            _OnnxGraph(files.graph),
+            backend="onnx",
+            tokens_per_batch=_TOKENS_PER_BATCH,
+            runs_at_once=available_cores(),
+        )
 
 
 def with_int8_arithmetic(graph: Path, target: Path) -> None:
@@ -98,9 +104,9 @@ class _OnnxGraph:
 def _open(graph: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = available_cores()
-    # Threads that wait sleep: two models and a store share the cores, and spinning ones slow all of them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # One thread a run and several runs at once: half as much time again goes to waiting where several
+    # threads share the small products of one run.
+    options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # each kind of damage has its own exception
