@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ingest.documents import documents_from_reader as documents_from_reader
     from ingest.documents import open_source as open_source
     from ingest.documents import retrying as retrying
+    from ingest.executors import RayOptions as RayOptions
     from ingest.preview import DryRun as DryRun
     from ingest.preview import dry_run as dry_run
     from ingest.run import IngestSummary as IngestSummary
@@ -29,6 +30,7 @@ _LOADED_ON_USE = {
     "FailedDocument": "ingest.documents",
     "IngestSummary": "ingest.run",
     "ModelTiming": "ingest.run",
+    "RayOptions": "ingest.executors",
     "Source": "ingest.documents",
     "SourceOptions": "ingest.documents",
     "chunker_for": "ingest.chunks",

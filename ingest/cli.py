@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,11 +26,13 @@ from retriever.errors import InputError
 
 if TYPE_CHECKING:
     from ingest.documents import FailedDocument
+    from ingest.executors import RayOptions
+    from retriever.store.layout import ServerLayout
     from retriever.store.protocol import VectorStore
 
 _MEBIBYTE = 1 << 20
 _MODELS, _CHUNKS, _SOURCE = "Models", "Chunks", "Source"
-_RUN, _REPORTS, _STORE = "Run", "Reports", "Store"
+_RUN, _REPORTS, _CLUSTER = "Run", "Reports", "Past one machine"
 
 app = typer.Typer(
     cls=ErrorBoundary,
@@ -190,6 +193,42 @@ def run(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where to cut and embed: local, or ray.", rich_help_panel=_CLUSTER)
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, or HOST:PORT (default: one on this machine).", rich_help_panel=_CLUSTER
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ray workers (default: as many as fit).", rich_help_panel=_CLUSTER),
+    ] = None,
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option(min=0, help="Cores of a Ray worker (default: 1).", rich_help_panel=_CLUSTER),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of a Ray worker (default: 0).", rich_help_panel=_CLUSTER)
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shards of a new corpus on a server.", rich_help_panel=_CLUSTER),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of each shard of a new corpus.", rich_help_panel=_CLUSTER),
+    ] = None,
+    on_disk: Annotated[
+        bool | None,
+        typer.Option(
+            "--on-disk/--in-memory",
+            help="Where the server holds vectors of a new corpus.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
     failed: Annotated[
         Path | None,
         typer.Option(
@@ -200,7 +239,8 @@ def run(
     summary: Annotated[
         Path | None,
         typer.Option(
-            help="Also write the summary to this file, however the run ends.", rich_help_panel=_REPORTS
+            help="Also write the summary to this file, however the run ends (not with --dry-run).",
+            rich_help_panel=_REPORTS,
         ),
     ] = None,
     log: Annotated[
@@ -224,10 +264,16 @@ def run(
     from ingest.reports import as_json as to_json
     from ingest.run import ingest
     from retriever.models import load_models
+    from retriever.models.catalog import BACKENDS, OVER_LENGTH
     from retriever.models.threads import limit_threads
+    from retriever.records import check_corpus_name
     from retriever.store.place import open_store
 
     reporter = display.reporter(ctx, log, quiet=quiet or json)
+    calm = quiet or reporter.is_json
+    _check_word("--backend", backend, BACKENDS)
+    _check_word("--over-length", over_length, OVER_LENGTH)
+    check_corpus_name(corpus)  # before there are files named after it
     options = SourceOptions(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
@@ -243,32 +289,46 @@ def run(
     settings = ChunkSettings(
         method=chunking, max_tokens=chunk_tokens, overlap_tokens=chunk_overlap, title_prefix=title_prefix
     )
+    cluster = _cluster(
+        executor,
+        address=ray_address,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+    )
     if retry_failed is not None and prune:
         raise InputError(
             "--prune: expected the whole source, got only what failed (--retry-failed). Leave one out."
         )
-    source = open_source(path, options)
-    documents = source if retry_failed is None else retrying(source, read_failures(retry_failed))
-    place = open_store(store, url=url, api_key=api_key)
-    limit_threads(threads)
-    wanted = load_models(console.names(models) if models else [], backend=backend, over_length=over_length)
-    combinations = [console.names(one, separator="+") for one in combine or ()]
     if dry_run:
-        found = preview(
-            documents,
-            place,
-            corpus,
-            models=wanted,
-            combine=combinations,
-            chunks=settings,
-            prune=prune,
-            recreate=recreate,
-        )
-        console.emit(found.to_json(), as_json=json, show=lambda out: display.show_plan(out, found))
-        return
+        summary = None  # nothing is written, not even a file that says so
     with ExitStack() as stack:
         finished = stack.enter_context(summary_file(summary))
-        failures = stack.enter_context(FailureFile(failed or Path(f"{corpus}.failed.jsonl")))
+        source = open_source(path, options)
+        documents = source if retry_failed is None else retrying(source, read_failures(retry_failed))
+        place = open_store(
+            store, url=url, api_key=api_key, layout=_layout(shards=shards, replicas=replicas, on_disk=on_disk)
+        )
+        limit_threads(threads)
+        wanted = load_models(
+            console.names(models) if models else [], backend=backend, over_length=over_length
+        )
+        combinations = [console.names(one, separator="+") for one in combine or ()]
+        if dry_run:
+            found = preview(
+                documents,
+                place,
+                corpus,
+                models=wanted,
+                combine=combinations,
+                chunks=settings,
+                prune=prune,
+                recreate=recreate,
+            )
+            value = found.to_json()
+            console.emit(value, as_json=json, show=lambda out: display.show_plan(out, found, quiet=calm))
+            return
+        failures = stack.enter_context(FailureFile(failed or retry_failed or Path(f"{corpus}.failed.jsonl")))
         reporter = stack.enter_context(reporter.over(corpus, place.location, length_hint(documents)))
 
         def on_failure(one: FailedDocument) -> None:
@@ -284,22 +344,49 @@ def run(
             chunks=settings,
             prune=prune,
             recreate=recreate,
+            ray=cluster,
             on_progress=reporter.progress,
             on_failure=on_failure,
         )
         value = {**to_json(done), "skipped": dict(source.skipped), "detected": dict(source.detected)}
         finished(value)
         reporter.finished(value)
-    console.emit(value, as_json=json, show=lambda out: display.show_summary(out, done, quiet=quiet))
-    display.note_source(source, quiet=quiet or reporter.is_json)
+    console.emit(value, as_json=json, show=lambda out: display.show_summary(out, done, quiet=calm))
+    display.note_source(source, quiet=calm)
     if done.failed:
-        display.report_failures(done.failed, failures.path, quiet=reporter.is_json)
+        display.report_failures(done, failures.path, quiet=reporter.is_json)
+
+
+def _cluster(executor: str, **options: Any) -> RayOptions | None:
+    """Return what is said of the cluster; None where this process does the work."""
+    from ingest.executors import RayOptions
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if executor == "ray":
+        return RayOptions(**given)
+    if executor != "local":
+        raise InputError(f"--executor: expected local or ray, got {executor!r}.")
+    if given:
+        names = ", ".join(
+            "--ray-address" if name == "address" else f"--{name.replace('_', '-')}" for name in given
+        )
+        raise InputError(f"{names}: expected --executor ray beside it, got local. Add it, or leave it out.")
+    return None
+
+
+def _layout(**options: Any) -> ServerLayout | None:
+    """Return what is said of a new corpus on a server; None where nothing is."""
+    from retriever.store.layout import ServerLayout
+
+    layout = ServerLayout(**options)
+    return None if layout == ServerLayout() else layout
 
 
 @app.command("drop-model")
 def drop_model(
     model: Annotated[str, typer.Argument(help="The model, by any of its names.")],
     corpus: CorpusOption,
+    json: JsonOption = False,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -309,18 +396,23 @@ def drop_model(
     from retriever.store.place import open_store
 
     place: VectorStore = open_store(store, url=url, api_key=api_key)
-    with Corpus.open(place, corpus) as opened, opened.lock("drop-model"):
-        key = opened.manifest.resolve(model)
-        opened.drop_model(key)
+    with Corpus.open(place, corpus) as opened:
+        opened.drop_model(model)
         opened.flush()
     console.emit(
-        {"corpus": corpus, "dropped": key},
-        as_json=False,
-        show=lambda out: out.print(f"Corpus {corpus!r} has no vectors of {key} any longer.", markup=False),
+        {"corpus": corpus, "dropped": model},
+        as_json=json,
+        show=lambda out: out.print(f"Corpus {corpus!r} has no vectors of {model} any longer.", markup=False),
     )
 
 
 app.command("status")(status)
+
+
+def _check_word(option: str, word: str | None, words: Sequence[str]) -> None:
+    """Refuse a word that is none of these, also where there is no model that it would apply to."""
+    if word is not None and word not in words:
+        raise InputError(f"{option}: expected one of {', '.join(words)}, got {word!r}.")
 
 
 def main() -> None:

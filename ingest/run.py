@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -13,11 +14,11 @@ from ingest.collection import Changes, Counts, DocumentWriter, VectorFiller
 from ingest.collection.counts import Failures
 from ingest.collection.vanished import Vanished
 from ingest.documents import FailedDocument, SeenIds
-from ingest.executors import CutDocument, Executor, LocalExecutor
+from ingest.executors import CutDocument, Executor, RayOptions, open_executor
 from ingest.opening import OpenedCorpus, prepare
 from ingest.reading import Reading
-from ingest.threads import Ahead, Behind
-from ingest.vectors import EmbeddedBatch, Embedder
+from ingest.threads import Ahead, Behind, aside
+from ingest.vectors import EmbeddedBatch
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Document
 from retriever.store.filters import missing_vector
@@ -60,7 +61,8 @@ class IngestSummary:
     written_chunks, written_tokens
         Chunks written, and their tokens.
     reused_chunks
-        Of the written chunks, those whose text had its vectors in the store.
+        Of the written chunks, those that were given the vectors of an equal text: none was embedded for
+        them.
     filled
         By model key, stored chunks that were given the vectors of a model added since.
     chunks
@@ -99,6 +101,7 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     chunks: ChunkSettings | None = None,
     recreate: bool = False,
     prune: bool = False,
+    ray: RayOptions | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
     on_failure: Callable[[FailedDocument], None] = lambda _: None,
 ) -> IngestSummary:
@@ -126,8 +129,11 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
     prune
         Delete the documents of the corpus that `source` does not have. One that failed is not gone;
         and where something failed that has no id, nothing is deleted, since nobody knows what it was.
+    ray
+        The Ray cluster that cuts and embeds; None: this process does. Either way this process alone
+        reads the source and writes the corpus.
     on_progress
-        Called after every few documents and after every batch.
+        Called after every few documents and after every batch, from one thread at a time.
     on_failure
         Called with each document that fails, as soon as that is known; from any thread.
 
@@ -151,11 +157,40 @@ def ingest(  # noqa: PLR0913  # all but the first three by name
         prepare(store, name, models, combine=combine, settings=chunks, recreate=recreate) as opening,
     ):
         reading = Reading(source, name, failures, seen)
-        with opening.for_writing() as opened:
+        progress = _Progress(counts, on_progress)
+        executor = open_executor(
+            name,
+            chunker=opening.chunker,
+            guards=opening.guards,
+            models=opening.models,
+            counting=() if opening.corpus is None else opening.corpus.manifest.counting,
+            ray=ray,
+            on_turn=progress.turn,
+        )
+        with closing(executor), opening.for_writing() as opened:
             for keys in combine:
                 opened.corpus.add_combination(keys)
-            run = _Run(opened, counts, failures, on_progress)
+            run = _Run(opened, executor, counts, failures, progress)
             return run.over(reading, seen, prune=prune)
+
+
+class _Progress:
+    """Tells how far a run is, from one thread at a time."""
+
+    def __init__(self, counts: Counts, on_progress: Callable[[Counts], None]) -> None:
+        self._counts = counts
+        self._on_progress = on_progress
+        self._lock = Lock()
+
+    def tell(self) -> None:
+        """Tell it now."""
+        with self._lock:
+            self._on_progress(self._counts)
+
+    def turn(self, key: str) -> None:
+        """Tell that it is the turn of this model."""
+        self._counts.model = key
+        self.tell()
 
 
 class _Run:
@@ -164,66 +199,62 @@ class _Run:
     def __init__(
         self,
         opened: OpenedCorpus,
+        executor: Executor,
         counts: Counts,
         failures: Failures,
-        on_progress: Callable[[Counts], None],
+        progress: _Progress,
     ) -> None:
         self._start = time.perf_counter()
         self._opened = opened
+        self._executor = executor
         self._corpus = opened.corpus
         self._counts = counts
         self._failures = failures
-        self._on_progress = on_progress
+        self._progress = progress
         self._turn = Lock()
-        self._embedder = Embedder(opened.models, on_turn=self._note_turn)
 
     def over(self, reading: Reading, seen: SeenIds, *, prune: bool) -> IngestSummary:
         """Bring the corpus to the state of a source."""
-        executor = LocalExecutor(self._corpus.name, self._opened.chunker, self._opened.guards, self._embedder)
         keys = self._corpus.manifest.keys
         lacking = {key: self._corpus.count_chunks(missing_vector(key)) for key in keys}
         self._counts.to_fill.update({key: count for key, count in lacking.items() if count})
-        self._store(reading, executor)
+        self._store(reading)
         vanished = Vanished(self._corpus, seen, self._counts)
         elsewhere, prune_refused = vanished.handle(prune=prune)
         for key in keys:
-            self._fill(key, executor)
+            self._fill(key)
         for keys in self._corpus.manifest.combinations:
             self._corpus.add_combination(keys)
         self._corpus.flush()
         self._corpus.measure_spreads()
         return self._summary(elsewhere=elsewhere, prune_refused=prune_refused)
 
-    def _store(self, reading: Reading, executor: Executor) -> None:
+    def _store(self, reading: Reading) -> None:
         changes = Changes(self._corpus, self._opened.chunker.spec, self._counts, self._failures, self._turn)
         writer = DocumentWriter(self._corpus, changes, self._counts, self._failures, self._turn)
-        groups = executor.cut(changes.among(reading.groups()))
+        groups = self._executor.cut(changes.among(reading.groups()))
         with Ahead(groups, weight=_chunks_in, limit=_CHUNKS_AHEAD) as ahead, Behind() as behind:
-            self._embed(executor.embed(writer.plan(self._telling(ahead))), behind, writer.write)
+            self._embed(self._executor.embed(writer.plan(self._telling(ahead))), behind, writer.write)
 
-    def _fill(self, key: str, executor: Executor) -> None:
+    def _fill(self, key: str) -> None:
         filler = VectorFiller(self._corpus, key, self._counts, self._failures, self._turn)
         with Behind() as behind:
-            self._embed(executor.embed(filler.plan()), behind, filler.write)
+            self._embed(self._executor.embed(filler.plan()), behind, filler.write)
 
     def _embed(
         self, batches: Iterable[EmbeddedBatch], behind: Behind, write: Callable[[EmbeddedBatch], None]
     ) -> None:
-        for embedded in batches:
+        for embedded in aside(batches):
             self._counts.add_time(embedded)
             behind.run(partial(write, embedded))
-            self._on_progress(self._counts)
+            self._progress.tell()
         behind.join()
-        self._on_progress(self._counts)
+        self._progress.tell()
 
     def _telling(self, groups: Iterable[Sequence[CutDocument]]) -> Iterator[Sequence[CutDocument]]:
         for group in groups:
-            self._on_progress(self._counts)
+            self._progress.tell()
             yield group
-
-    def _note_turn(self, key: str) -> None:
-        self._counts.model = key
-        self._on_progress(self._counts)
 
     def _summary(self, *, elsewhere: int, prune_refused: str | None) -> IngestSummary:
         counts = self._counts

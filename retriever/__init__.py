@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from retriever.records import Hit as Hit
     from retriever.records import ModelSpec as ModelSpec
     from retriever.search import Searcher as Searcher
+    from retriever.store.layout import ServerLayout as ServerLayout
     from retriever.store.place import open_store as open_store
     from retriever.store.protocol import VectorStore as VectorStore
 
@@ -46,6 +47,7 @@ _LOADED_ON_USE = {
     "ModelError": "retriever.errors",
     "ModelSpec": "retriever.records",
     "Searcher": "retriever.search",
+    "ServerLayout": "retriever.store.layout",
     "StoreError": "retriever.errors",
     "TandemError": "retriever.errors",
     "TandemRetriever": "retriever.llama_retriever",

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from analysis import decide as decide
     from analysis import evaluate_corpus as evaluate_corpus
     from analysis import read_judgements as read_judgements
+    from ingest import ChunkSettings as ChunkSettings
+    from ingest import SourceOptions as SourceOptions
     from ingest import documents_from as documents_from
     from ingest import ingest as ingest
     from ingest import open_source as open_source
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from retriever import ExplainedNode as ExplainedNode
     from retriever import LlamaEmbeddingModel as LlamaEmbeddingModel
     from retriever import Searcher as Searcher
+    from retriever import ServerLayout as ServerLayout
     from retriever import TandemError as TandemError
     from retriever import TandemRetriever as TandemRetriever
     from retriever import deploy as deploy
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
     from retriever import open_store as open_store
 
 _LOADED_ON_USE = {
+    "ChunkSettings": "ingest",
     "Corpus": "retriever",
     "Document": "retriever",
     "ExplainedNode": "retriever",
     "LlamaEmbeddingModel": "retriever",
     "Searcher": "retriever",
+    "ServerLayout": "retriever",
+    "SourceOptions": "ingest",
     "TandemError": "retriever",
     "TandemRetriever": "retriever",
     "decide": "analysis",

@@ -78,7 +78,7 @@ class GraphModel:
         If a file is missing or broken, or does not say how to use the graph; never a guess.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but the first two by name
         self,
         files: GraphFiles,
         runtime: Runtime,
