@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
 _FAILURES_SHOWN = 10
 _HOUR, _MINUTE = 3600, 60
+_MANY = 10
 
 
 class Reporter:
@@ -65,31 +64,36 @@ class BarReporter(Reporter):
         from ingest.reports import Pace
 
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("documents, {task.fields[chunks]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[done]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
         )
         self._pace = Pace(documents)
+        self._documents = documents
         with Progress(*columns, console=console.notes, transient=True) as bar:
             self._bar = bar
-            self._task = bar.add_task(corpus, total=documents or None, chunks="", left="")
+            self._task = bar.add_task("opening", total=documents or None, done="", left="")
             yield self
 
     def progress(self, counts: Counts) -> None:
         """Move the bar."""
         self._pace.mark(counts)
         left = self._pace.seconds_left(counts)
-        chunks = counts.written_chunks + sum(counts.filled.values())
         self._bar.update(
             self._task,
-            description=counts.model or "comparing",
+            description=counts.model or "reading",
             completed=counts.documents,
-            chunks=f"{chunks:,} chunks written, {self._pace.chunks_per_second:,.1f} a second",
+            done=self._done(counts),
             left="" if left is None else f"{duration(left)} left",
         )
+
+    def _done(self, counts: Counts) -> str:
+        total = f"/{max(self._documents, counts.documents):,}" if self._documents else ""
+        chunks = counts.written_chunks + sum(counts.filled.values())
+        rate = f", {rounded(self._pace.chunks_per_second)} chunks/s" if chunks else ""
+        return f"{counts.documents:,}{total} documents{rate}"
 
 
 class JsonReporter(Reporter):
@@ -125,7 +129,7 @@ class JsonReporter(Reporter):
 
 
 def reporter(ctx: typer.Context, log: str, *, quiet: bool) -> Reporter:
-    """Return what reports as `--log` says; with JSON, errors and log records become lines as well.
+    """Return what reports as `--log` says; with JSON, all else on standard error becomes lines as well.
 
     Raises
     ------
@@ -133,11 +137,12 @@ def reporter(ctx: typer.Context, log: str, *, quiet: bool) -> Reporter:
         If `log` is neither text nor json.
     """
     if log == "json":
-        from ingest.reports import JsonLog
+        from ingest.reports import json_on_standard_error
 
-        lines = JsonLog(console.notes.file.write)
-        logging.getLogger().handlers = [lines.handler()]
-        ctx.meta[console.SAY] = lambda text: lines.event("error", level="error", message=text)
+        lines: JsonLog = ctx.find_root().with_resource(json_on_standard_error())
+        ctx.meta[console.SAY] = lambda text: lines.event(
+            "error", level="error", message=text.removeprefix("error: ")
+        )
         return JsonReporter(lines)
     if log != "text":
         raise InputError(f"--log: expected text or json, got {log!r}.")
@@ -161,24 +166,21 @@ def show_summary(out: Console, summary: IngestSummary, *, quiet: bool) -> None:
             _note(f"chunks written with the vectors of equal text, not embedded: {summary.reused_chunks:,}.")
         if summary.elsewhere:
             _note(f"documents of the corpus that are not in this source, and stay: {summary.elsewhere:,}.")
-    if summary.prune_refused:
-        _note(f"nothing was pruned: {summary.prune_refused}")
     embedded = {key: timing for key, timing in summary.models.items() if timing.texts}
     if embedded:
-        table = Table("model", "chunks embedded", "seconds", "chunks per second")
+        table = Table("model", "texts embedded", "seconds", "texts per second")
         for key, timing in embedded.items():
-            table.add_row(key, f"{timing.texts:,}", f"{timing.seconds:.1f}", f"{timing.per_second:,.0f}")
+            table.add_row(key, f"{timing.texts:,}", f"{timing.seconds:.1f}", rounded(timing.per_second))
         out.print(table)
 
 
-def show_plan(out: Console, plan: DryRun) -> None:
+def show_plan(out: Console, plan: DryRun, *, quiet: bool) -> None:
     """Print what a run would do."""
-    state = "would be made anew" if plan.recreated else "is there" if plan.exists else "would be created"
     out.print(
-        f"Nothing was written. Corpus {plan.corpus!r} in {plan.location} {state}. "
+        f"Nothing was written. Corpus {plan.corpus!r} in {plan.location} {_state(plan)}. "
         f"Documents: {len(plan.new):,} new, {len(plan.changed):,} changed, {plan.unchanged:,} unchanged, "
         f"{len(plan.removed):,} to remove, {len(plan.failed):,} that fail. "
-        f"Chunks: {plan.new_chunks:,} to write ({plan.reused_chunks:,} of them with vectors that are there), "
+        f"Chunks: {plan.new_chunks:,} to write, {plan.reused_chunks:,} of them with vectors of equal text; "
         f"{plan.removed_chunks:,} to remove.",
         soft_wrap=True,
         markup=False,
@@ -186,21 +188,31 @@ def show_plan(out: Console, plan: DryRun) -> None:
     if plan.embed:
         table = Table("model", "texts to embed", "tokens", "texts per second", "time")
         for key, work in plan.embed.items():
-            rate = "" if work.seconds is None else f"{work.texts / max(work.seconds, 1e-9):,.1f}"
+            rate = "" if work.seconds is None else rounded(work.texts / max(work.seconds, 1e-9))
             time = "unknown" if work.seconds is None else duration(work.seconds)
             table.add_row(key, f"{work.texts:,}", f"{work.tokens:,}", rate, time)
         out.print(table)
-        out.print(f"The time is estimated from {plan.sampled:,} texts, embedded just now.", markup=False)
+        texts = "1 text" if plan.sampled == 1 else f"{plan.sampled:,} texts"
+        out.print(f"The time is estimated from {texts}, embedded just now.", markup=False)
     for title, ids in (("new", plan.new), ("changed", plan.changed), ("to remove", plan.removed)):
         _show_ids(out, title, ids)
+    if plan.elsewhere and not quiet:
+        _note(f"documents of the corpus that are not in this source, and stay: {plan.elsewhere:,}.")
     if plan.prune_refused:
         _note(f"nothing would be pruned: {plan.prune_refused}")
     if plan.failed:
         _show_failures(plan.failed)
 
 
+def rounded(rate: float) -> str:
+    """Return a rate for people, with a digit behind the point where there are few before it."""
+    return f"{rate:,.0f}" if rate >= _MANY else f"{rate:.1f}"
+
+
 def duration(seconds: float) -> str:
-    """Return a time for people: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Return a time for people: ``under 1 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 1:
+        return "under 1 s"
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
@@ -223,10 +235,13 @@ def note_source(source: Any, *, quiet: bool) -> None:
         _note(f"encodings were inferred, and are in the metadata as `encoding`: {kinds}.")
 
 
-def report_failures(failures: Sequence[FailedDocument], path: Path, *, quiet: bool) -> NoReturn:
+def report_failures(summary: IngestSummary, path: Path, *, quiet: bool) -> NoReturn:
     """Show the first documents that failed, and end with the status that says so."""
+    failures = summary.failed
     if not quiet:
         _show_failures(failures)
+        if summary.prune_refused:
+            _note(f"nothing was pruned: {summary.prune_refused}")
     documents = "1 document" if len(failures) == 1 else f"{len(failures):,} documents"
     raise DocumentsFailedError(
         f"{documents} failed; all others are stored. The list is in {path}. Mend the source and run the same "
@@ -234,11 +249,17 @@ def report_failures(failures: Sequence[FailedDocument], path: Path, *, quiet: bo
     )
 
 
+def _state(plan: DryRun) -> str:
+    if plan.recreated:
+        return "would be deleted with all it holds and made anew"
+    return "is there" if plan.exists else "would be created"
+
+
 def _show_failures(failures: Sequence[FailedDocument]) -> None:
     for failed in failures[:_FAILURES_SHOWN]:
         console.notes.print(f"failed: {failed.where}: {failed.reason}", markup=False, soft_wrap=True)
     if len(failures) > _FAILURES_SHOWN:
-        console.notes.print(f"… and {len(failures) - _FAILURES_SHOWN:,} more.")
+        console.notes.print(f"… and {len(failures) - _FAILURES_SHOWN:,} more.", highlight=False)
 
 
 def _show_ids(out: Console, title: str, ids: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ingest.chunks import ChunkSettings
 from ingest.collection import Changes, Counts
 from ingest.collection.counts import Failures
-from ingest.collection.vanished import Vanished
+from ingest.collection.vanished import Vanished, objection
 from ingest.collection.waiting import portions
 from ingest.documents import FailedDocument, SeenIds
 from ingest.executors import CutDocument
@@ -62,11 +62,12 @@ class DryRun:
     prune_refused
         Why nothing would be pruned although that is asked for; None where that is not so.
     new_chunks, reused_chunks, removed_chunks
-        Chunks to write; of these, those whose text has its vectors in the store; and chunks to delete.
+        Chunks to write; of these, those that would be given the vectors of an equal text; and chunks to
+        delete, those of a corpus that is made anew not counted.
     embed
-        By model key.
+        By model key; models that would embed nothing are left out.
     sampled
-        How many texts were embedded to estimate the time.
+        How many texts were embedded to estimate the time, with the model that got through most.
     """
 
     corpus: str
@@ -87,8 +88,8 @@ class DryRun:
     sampled: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
+        """Return JSON values, `seconds` included."""
+        return {**asdict(self), "seconds": self.seconds}
 
     @property
     def seconds(self) -> float | None:
@@ -112,7 +113,9 @@ def dry_run(  # noqa: PLR0913  # all but the first three by name
     """Return what `ingest.run.ingest` would do with the same arguments; nothing is written.
 
     All documents are read, compared and cut, and a few of their chunks are embedded to see how long
-    that takes. What only embedding would tell, such as a model that fails on a text, is not known.
+    that takes. What only embedding would tell, such as a model that fails on a text, is not known. And a
+    text that moves from one document to another far behind it may have to be embedded, which counts as
+    reused here: by then the chunk it was stored in may be deleted.
 
     Raises
     ------
@@ -160,9 +163,10 @@ class _Rehearsal:
         self._failures = Failures(self._counts, lambda _: None)
         self._new: list[str] = []
         self._changed: list[str] = []
-        self._new_chunks = self._reused_chunks = self._removed_chunks = 0
+        self._new_chunks = self._reused_chunks = 0
         self._gone: set[str] = set()  # ids of stored chunks that would be deleted
         self._work = {key: _Work() for key in opening.models}
+        self._sampled = 0
         self._rng = np.random.default_rng(0)
 
     def over(self, source: Iterable[Document | FailedDocument]) -> DryRun:
@@ -192,9 +196,9 @@ class _Rehearsal:
             prune_refused=refused,
             new_chunks=self._new_chunks,
             reused_chunks=self._reused_chunks,
-            removed_chunks=self._removed_chunks + len(self._gone),
+            removed_chunks=len(self._gone),
             embed=embed,
-            sampled=max((len(self._work[key].sample) for key in embed), default=0),
+            sampled=self._sampled,
         )
 
     def _note(self, group: Sequence[CutDocument], changes: Changes) -> None:
@@ -215,9 +219,9 @@ class _Rehearsal:
         known = self._stored_texts([chunk.embedded_text for chunk in chunks])
         for chunk in chunks:
             text = chunk.embedded_text
-            if text in known:
+            if text in known or self._texts.add(text_hash(text), "") is not None:
                 self._reused_chunks += 1
-            elif self._texts.add(text_hash(text), "") is None:
+            else:
                 for work in self._work.values():
                     work.add(text, chunk.token_count, self._rng)
 
@@ -229,10 +233,10 @@ class _Rehearsal:
 
     def _vanished(self) -> tuple[list[str], int, str | None]:
         """Return the documents to prune, how many stay, and why they do if they should not."""
+        refused = objection(self._counts) if self._prune else None
         if self._corpus is None:
-            return [], 0, None
+            return [], 0, refused
         vanished = Vanished(self._corpus, self._seen, self._counts)
-        refused = vanished.objection() if self._prune else None
         if not self._prune or refused is not None:
             return [], sum(1 for _ in vanished.ids()), refused
         removed = list(vanished.ids())
@@ -242,21 +246,23 @@ class _Rehearsal:
         return removed, 0, None
 
     def _note_fills(self, key: str) -> None:
-        """Note the stored chunks that stay and have no vector of this model."""
+        """Note the stored chunks that stay and have no vector of this model, nor has any of their text."""
         if self._corpus is None:
             return
-        where = missing_vector(key) if key in self._corpus.manifest.keys else None
-        for chunks in self._corpus.chunks(where):
-            for chunk in chunks:
-                text = chunk.embedded_text
-                if (
-                    chunk.chunk_id not in self._gone
-                    and self._texts.add(f"{key} {text_hash(text)}", "") is None
-                ):
-                    self._work[key].add(text, chunk.token_count, self._rng)
+        is_stored = key in self._corpus.manifest.keys
+        for chunks in self._corpus.chunks(missing_vector(key) if is_stored else None):
+            staying = {
+                chunk.embedded_text: chunk.token_count for chunk in chunks if chunk.chunk_id not in self._gone
+            }
+            known = self._corpus.vectors_by_text(list(staying), [key]) if is_stored else {}
+            for text, tokens in staying.items():
+                text_id = text_hash(text)
+                is_new = text not in known and text_id not in self._texts
+                if is_new and self._texts.add(f"{key} {text_id}", "") is None:
+                    self._work[key].add(text, tokens, self._rng)
 
     def _estimate(self, key: str, work: _Work) -> EmbeddingWork:
-        """Embed some of the sample and reckon from their tokens how long all of them take."""
+        """Embed some of the sample and reckon from them how long all texts take."""
         embedder = Embedder(self._opening.models)
         embedder.embed(Batch(texts=tuple(work.sample[:1]), keys=(key,)))  # a first call is no measure
         texts, seconds = 0, 0.0
@@ -266,5 +272,6 @@ class _Rehearsal:
             seconds += embedded.seconds[key]
             if seconds > _SAMPLE_SECONDS:
                 break
+        self._sampled = max(self._sampled, texts)
         estimate = seconds / texts * work.texts if texts else None
         return EmbeddingWork(texts=work.texts, tokens=work.tokens, seconds=estimate)

@@ -67,7 +67,7 @@ class Reading:
     def _documents(self) -> Iterator[Document]:
         for item in documents_from(self._given()):
             if isinstance(item, FailedDocument):
-                self._failures.add(item)
+                self._fail(item)
             else:
                 self._seen.add(item.doc_id, "")
                 yield item
@@ -76,11 +76,14 @@ class Reading:
         """Yield what the source could read; note what it could not."""
         for item in self._all():
             if isinstance(item, FailedDocument):
-                self._failures.add(item)
-                if item.doc_id is not None:
-                    self._seen.add(item.doc_id, "")
+                self._fail(item)
             else:
                 yield item
+
+    def _fail(self, failed: FailedDocument) -> None:
+        self._failures.add(failed)
+        if failed.doc_id is not None:
+            self._seen.add(failed.doc_id, "")
 
     def _all(self) -> Iterator[Document | FailedDocument]:
         yield self._first

@@ -1,7 +1,8 @@
-"""Two threads beside the one that embeds: one works ahead of it, one after it.
+"""The threads of a run: one reads and cuts ahead, one embeds, one writes behind.
 
-Both are daemons: an interruption ends the program even while one of them waits for a network or cuts a
-very long text. What they were about is done again by the next run.
+The thread that started the run only waits for them, so an interruption reaches it at once, also while a
+library computes for minutes in one call. They are daemons: the program then ends whatever they are
+about, and the next run does that again.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 1.0
-"""How long the end of a run waits for what is under way."""
+_PATIENCE_SECONDS = 0.4
+"""How long the end of an interrupted run waits for each thread: all of them have to be done within two
+seconds, and the program has to end in them as well."""
 
 
 class Ahead(Generic[T]):
@@ -51,7 +54,7 @@ class Ahead(Generic[T]):
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
-        self._thread.join(_PATIENCE_SECONDS)
+        self._thread.join(_PATIENCE_SECONDS)  # it may wait for a network, and it changes nothing
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items in order."""
@@ -93,7 +96,8 @@ class Ahead(Generic[T]):
 class Behind:
     """Runs calls in a thread of its own, one at a time: the next is taken when the last is done.
 
-    An exception of a call is raised by the next call, or at the end.
+    An exception of a call is raised by the next call, or at the end. What is under way is waited for, but
+    where the program is interrupted: nothing may be closed while a call works with it.
     """
 
     def __init__(self) -> None:
@@ -115,7 +119,8 @@ class Behind:
             with self._changed:
                 self._is_stopped = True
                 self._changed.notify_all()
-            self._thread.join(_PATIENCE_SECONDS)
+            is_calm = kind is None or issubclass(kind, (Exception, GeneratorExit))
+            self._thread.join(None if is_calm else _PATIENCE_SECONDS)
 
     def run(self, call: Callable[[], None]) -> None:
         """Run this as soon as what was given before is done."""
@@ -150,3 +155,23 @@ class Behind:
             with self._changed:
                 self._call = None
                 self._changed.notify_all()
+
+
+def aside(items: Iterable[T]) -> Iterator[T]:
+    """Yield `items`, each made in a thread of its own when it is asked for, and never before.
+
+    So whoever waits for an item can be interrupted, and nobody works on two at a time.
+    """
+    iterator = iter(items)
+    made: list[T] = []
+
+    def make() -> None:
+        made.extend(islice(iterator, 1))
+
+    with Behind() as behind:
+        while True:
+            behind.run(make)
+            behind.join()
+            if not made:
+                return
+            yield made.pop()

@@ -24,7 +24,7 @@ class Counts:
     written_tokens
         Of the written chunks.
     reused_chunks
-        Of the written chunks, those whose vectors were there: of equal text, or the chunk itself.
+        Of the written chunks, those that were given the vectors of an equal text.
     to_fill, filled
         By model key, stored chunks that lacked the vectors of a model added since, and those that
         were given them.

@@ -27,16 +27,16 @@ CHUNKS_PER_WINDOW = 1024
 class _Version:
     """A document on its way into the store.
 
-    `kept` are the chunks that are stored already, `missing` counts those that are not yet;
-    `failure` is why one of them never will.
+    `kept` are the chunks that are stored already, `new` those that were not, `missing` counts those that
+    still are not; `failure` is why one of them never will.
     """
 
     doc_id: str
     change: Change
     chunk_ids: frozenset[str]
     kept: Sequence[Chunk]
+    new: Sequence[Chunk]
     missing: int
-    tokens: int
     failure: str | None = None
 
     @property
@@ -86,19 +86,25 @@ class DocumentWriter:
                 if i not in embedded.failures:
                     waiters += waiting
                     rows += [i] * len(waiting)
+                    self._counts.reused_chunks += len(waiting) - 1
                 else:
                     self._arrived(waiting)
             self._store(waiters, {key: array[rows] for key, array in embedded.vectors.items()})
 
     def _begin(self, window: Sequence[CutDocument]) -> dict[str, int]:
-        """Take documents in; return the texts to embed, with their lengths."""
-        waiters = [waiter for cut in window for waiter in self._waiters(cut)]
+        """Take documents in; return the texts to embed, with their lengths.
+
+        Nothing is deleted before the store was asked for vectors: a text may move to another document.
+        """
+        versions = [version for cut in window if (version := self._version(cut)) is not None]
+        waiters = [(chunk, version) for version in versions for chunk in version.new]
         self._counts.planned_chunks += len(waiters)
         known = self._known(waiters)
         ready = [waiter for waiter in waiters if waiter[0].embedded_text in known]
         for portion in portions(ready):
             self._store(portion, _stacked([known[chunk.embedded_text] for chunk, _ in portion]))
         self._counts.reused_chunks += len(ready)
+        self._finish([version for version in versions if not version.new])
         lengths: dict[str, int] = {}
         for chunk, version in waiters:
             text = chunk.embedded_text
@@ -108,24 +114,21 @@ class DocumentWriter:
                 self._waiting.add(text, (chunk, version))
         return lengths
 
-    def _waiters(self, cut: CutDocument) -> list[_Waiter]:
-        """Return the chunks of a document that are not stored; one that has all of them is finished."""
+    def _version(self, cut: CutDocument) -> _Version | None:
+        """Return what a document is to become; None for one that could not be cut, which fails."""
         change = self._changes.take(cut.document.doc_id)
         if cut.reason is not None:
             self._failures.fail(cut.document.doc_id, cut.reason)
-            return []
+            return None
         new = [chunk for chunk in cut.chunks if chunk.chunk_id not in change.stored_ids]
-        version = _Version(
+        return _Version(
             doc_id=cut.document.doc_id,
             change=change,
             chunk_ids=frozenset(chunk.chunk_id for chunk in cut.chunks),
             kept=[chunk for chunk in cut.chunks if chunk.chunk_id in change.stored_ids],
+            new=new,
             missing=len(new),
-            tokens=sum(chunk.token_count for chunk in cut.chunks),
         )
-        if not new:
-            self._finish([version])
-        return [(chunk, version) for chunk in new]
 
     def _known(self, waiters: Sequence[_Waiter]) -> dict[str, Mapping[str, FloatArray]]:
         """Return the vectors of those texts that the store has, for whichever chunk."""

@@ -20,7 +20,7 @@ class Vanished:
 
     def handle(self, *, prune: bool) -> tuple[int, str | None]:
         """Return how many there are and stay, and why they do if they should not."""
-        refused = self.objection() if prune else None
+        refused = objection(self._counts) if prune else None
         if prune and refused is None:
             waiting: list[str] = []
             for doc_id in self.ids():
@@ -43,13 +43,14 @@ class Vanished:
         self._corpus.delete_documents(doc_ids)
         self._counts.removed += len(doc_ids)
 
-    def objection(self) -> str | None:
-        """Return why nothing may be deleted, None if it may."""
-        unknown = [failed.where for failed in self._counts.failed if failed.doc_id is None]
-        if not unknown:
-            return None
-        return (
-            f"{unknown[0]} could not be read and nobody knows which documents it holds"
-            f"{f' (and {len(unknown) - 1} more such places)' if len(unknown) > 1 else ''}: expected to know "
-            "what the source has before deleting what it has not. Mend it and run again."
-        )
+
+def objection(counts: Counts) -> str | None:
+    """Return why nothing may be deleted, None if it may."""
+    unknown = [failed.where for failed in counts.failed if failed.doc_id is None]
+    if not unknown:
+        return None
+    others = f" (and {len(unknown) - 1:,} more such places)" if len(unknown) > 1 else ""
+    return (
+        f"{unknown[0]} could not be read, and nobody knows which documents it holds{others}: expected to "
+        "know all that the source has before deleting what it has not. Mend it and run again."
+    )

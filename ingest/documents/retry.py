@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ingest.documents.source import FailedDocument, Source
+from retriever.errors import SourceError
 from retriever.records import Document
 
 
@@ -12,7 +13,8 @@ def retrying(source: Source, failures: Sequence[FailedDocument]) -> Source:
     """Return the part of `source` that failed in an earlier run.
 
     Where one of the failures has no id, nobody knows which documents are behind it: the source is
-    then read whole, and all that is stored already is found unchanged.
+    then read whole, and all that is stored already is found unchanged. A source that has none of them
+    is refused when it is iterated (`SourceError`).
     """
     if any(failed.doc_id is None for failed in failures):
         return source
@@ -36,4 +38,14 @@ class _Retrying:
         return len(self._doc_ids)
 
     def __iter__(self) -> Iterator[Document | FailedDocument]:
-        return (item for item in self._source if item.doc_id in self._doc_ids)
+        found = 0
+        for item in self._source:
+            if item.doc_id in self._doc_ids:
+                found += 1
+                yield item
+        if not found:
+            raise SourceError(
+                f"documents to retry: expected some of the {len(self._doc_ids):,} that failed, got none of "
+                "them from the source. Give it the source of the run that they failed in, or run without "
+                "--retry-failed."
+            )

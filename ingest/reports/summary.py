@@ -10,8 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest.reports.writable import check_writable, draft_of, unwritable
 from ingest.run import IngestSummary
-from retriever.errors import InputError
+from retriever.console import INTERRUPTED, UNEXPECTED
+from retriever.errors import DocumentsFailedError, TandemError
+
+_OPTION = "--summary"
 
 
 def as_json(summary: IngestSummary) -> dict[str, Any]:
@@ -27,7 +31,8 @@ def summary_file(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
     """Write to `path`, when the run ends, how it ended and what is handed over; nothing if it is None.
 
     The file replaces an earlier one by rename. ``outcome`` is ``"done"``, ``"interrupted"`` or
-    ``"error"``; with an error, ``error`` says which.
+    ``"error"``, and ``exit_status`` that of the command. A run in which some documents fail is done, and
+    lists them under ``failed``; its exit status says so. With an error, ``error`` says which.
 
     Raises
     ------
@@ -37,32 +42,32 @@ def summary_file(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
     result: dict[str, Any] = {}
     started = datetime.now(UTC)
     if path is not None:
-        _check_writable(path)
+        check_writable(path, _OPTION)
     try:
         yield result.update
     except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        outcome = {"outcome": "interrupted"} if is_interrupt else {"outcome": "error", "error": str(error)}
-        _write(path, started, {**outcome, **result})
+        _write(path, started, {**_ending(error), **result})
         raise
-    _write(path, started, {"outcome": "done", **result})
+    status = DocumentsFailedError.exit_status if result.get("failed") else 0
+    _write(path, started, {"outcome": "done", "exit_status": status, **result})
+
+
+def _ending(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, KeyboardInterrupt):
+        return {"outcome": "interrupted", "exit_status": INTERRUPTED}
+    status = error.exit_status if isinstance(error, TandemError) else UNEXPECTED
+    said = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
+    return {"outcome": "error", "exit_status": status, "error": said}
 
 
 def _write(path: Path | None, started: datetime, value: Mapping[str, Any]) -> None:
     if path is None:
         return
     times = {"started": started.isoformat(), "finished": datetime.now(UTC).isoformat()}
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(json.dumps({**times, **value}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
-def _check_writable(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.part")
+    text = json.dumps({**times, **value}, ensure_ascii=False, indent=1) + "\n"
+    draft = draft_of(path)
     try:
-        draft.touch()
-        draft.unlink()
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+        draft.replace(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: expected a file that can be written, got: {error.strerror}. Name another one."
-        ) from error
+        raise unwritable(path, _OPTION, error) from error
