@@ -737,7 +737,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "a list of what the source has not": (
         ("good.jsonl", "-m", "wordllama", "--retry-failed", "others.failed.jsonl"),
         2,
-        "expected some of the 1 that failed, the source has none of them",
+        "expected some of the 1 that failed, got none of them from the source",
     ),
     "a part that prunes": (
         ("good.jsonl", "-m", "wordllama", "--retry-failed", "others.failed.jsonl", "--prune"),
