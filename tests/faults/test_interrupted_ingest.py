@@ -288,7 +288,7 @@ def hindered(kind: str, store: VectorStore, mark: Callable[[], None]) -> None:
     elif kind == "library":
         run(documents, store, models=[Busy(mark)])
     elif kind == "writer":
-        run(edition(1), Hindered(store, mark), models=[model])  # type: ignore[arg-type]  # its type is not seen
+        run(edition(1), Hindered(store, mark), models=[model])
     elif kind == "source":
         run(stalled(documents, mark), store, models=[model])
     else:

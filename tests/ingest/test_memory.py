@@ -17,7 +17,7 @@ from retriever.testing import FakeModel
 def documents(number):
     for i in range(number):
         text = " ".join(f"n{digit}" for digit in str(i))  # the model remembers each word it has seen
-        yield Document(doc_id=f"document-{i}", text=text, metadata={"number": i})
+        yield Document(doc_id=f"document-{i}", text=text, metadata={"note": f"{i} " * 100})
 
 def peak(number, folder):
     model = FakeModel(dimensions=16)
@@ -35,7 +35,7 @@ print(json.dumps([peak(small, folder + "/small"), peak(large, folder + "/large")
 """
 
 SMALL, LARGE = 3_000, 10_000  # the small one is more than a window and what is read ahead of it
-MARGIN = 2 << 20
+MARGIN = 3 << 19
 """Bytes by which the peaks may differ: what is under way at the peak is not the same each time. A list of
 all documents takes twice as much and more."""
 

@@ -144,6 +144,28 @@ def test_a_model_on_top_of_one_that_was_added_in_part_embeds_what_is_missing(any
     assert [len(model.embedded) for model in given] == [1, 2]  # cherry; and pear, which was missing
 
 
+def test_a_model_that_was_added_by_a_run_that_was_stopped_copies_what_that_run_has_embedded(
+    any_store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(BaseException):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stop
+
+    source = [document("a", "apple", "pear")]
+    ingest(source, any_store, "c", models=models("alpha"), chunks=CHUNKS)
+    source = [*source, document("b", "pear")]
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr("ingest.collection.vanished.Vanished.handle", stop)  # after the documents
+        ingest(source, any_store, "c", models=models("alpha", "beta"))
+    plan = dry_run(source, any_store, "c", models=models("alpha", "beta"))
+    given = models("alpha", "beta")
+    ingest(source, any_store, "c", models=given)
+    assert {key: work.texts for key, work in plan.embed.items()} == {"beta": 1}
+    assert [len(model.embedded) for model in given] == [0, 1]  # apple
+
+
 def test_it_names_the_documents(any_store: VectorStore) -> None:
     library = [document("a", "apple"), document("b", "banana"), document("c", "cherry")]
     ingest(library, any_store, "c", models=models("alpha"), chunks=CHUNKS)

@@ -139,7 +139,7 @@ def test_where_something_failed_that_has_no_id_nothing_is_deleted_and_the_reason
 
 
 def test_a_new_corpus_says_the_same_dry_or_not() -> None:
-    items = [LIBRARY[0], FailedDocument(doc_id=None, where="c.jsonl:2", reason="broken JSON")]
+    items: list[Item] = [LIBRARY[0], FailedDocument(doc_id=None, where="c.jsonl:2", reason="broken JSON")]
     store = in_memory()
     said = dry_run(items, store, "c", models=[ALPHA], chunks=CHUNKS, prune=True).prune_refused
     assert said is not None

@@ -167,9 +167,13 @@ def test_after_an_error_what_is_under_way_is_waited_for() -> None:
 
 def test_after_an_interruption_it_is_not_waited_for_long() -> None:
     released = threading.Event()
+
+    def wait() -> None:
+        released.wait(10)
+
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Behind() as behind:  # noqa: PT012  # what is within `with`
-        behind.run(lambda: released.wait(10) and None)  # type: ignore[func-returns-value]
+        behind.run(wait)
         raise KeyboardInterrupt
     assert time.monotonic() - start < threads._PATIENCE_SECONDS + 1
     released.set()
