@@ -116,12 +116,12 @@ class Corpus(CorpusReader):
             self.check_model(given[key])
         kept = tuple(given.get(model.key, model) for model in stored)
         added = tuple(model for key, model in given.items() if key not in self._manifest.keys)
+        if added:  # what an interruption leaves of a vector is no model's, and is deleted by the next writer
+            self._save(dropping=tuple(model.key for model in added))
         for model in added:
-            # No manifest mentions a vector that an interruption may have left here: it is another model's.
-            self._collection.drop_vector(model.key)
             self._collection.add_vector(model.key, model.dimensions)
         if (*kept, *added) != stored:
-            self._save(manifest=replace(self._manifest, models=(*kept, *added)))
+            self._save(manifest=replace(self._manifest, models=(*kept, *added)), dropping=())
 
     def drop_model(self, name: str) -> None:
         """Remove a model: its vectors, its combinations, and what the manifest says of it.
@@ -325,10 +325,12 @@ class Corpus(CorpusReader):
             )
 
     def _finish_dropping(self) -> None:
-        """Delete the vectors that the record no longer knows but as being dropped; then forget them."""
+        """Delete the vectors that the record knows as unfinished and no longer as part of the corpus."""
         if self._record.dropping:
+            known = {*self._manifest.keys, *map(COMBINED.join, self._manifest.combinations)}
             for name in self._record.dropping:
-                self._collection.drop_vector(name)
+                if name not in known:
+                    self._collection.drop_vector(name)
             self._save(dropping=())
 
     def _combined(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -160,7 +160,7 @@ def _load(path: Path) -> qe.EdgeShard:
     space.check_room(path.parent, space.TO_OPEN)
     try:
         with engine_errors(path.parent):
-            return qe.EdgeShard.load(str(path))
+            return qe.EdgeShard.load(str(path), _stored_config(path))
     except StoreLockedError:
         raise
     except StoreError as error:
@@ -168,6 +168,23 @@ def _load(path: Path) -> qe.EdgeShard:
             f"{error}. The vectors cannot be opened: restore the folder from a copy, or delete it and "
             "ingest again."
         ) from error
+
+
+def _stored_config(path: Path) -> qe.EdgeConfig | None:
+    """Return the layout that the segments of a shard have; None where they do not say.
+
+    The engine keeps a layout of its own beside them, which a kill while a named vector is added or deleted
+    leaves behind or ahead of them; it then refuses to open the shard. The segments are what holds the data.
+    """
+    try:
+        segments = [
+            json.loads(file.read_text(encoding="utf-8"))["config"]["vector_data"]
+            for file in path.glob("segments/*/segment.json")
+        ]
+        sizes = {name: int(vector["size"]) for vectors in segments for name, vector in vectors.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return _config(sizes) if sizes else None
 
 
 def _write_holder(folder: Path, holder: Holder) -> None:

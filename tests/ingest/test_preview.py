@@ -156,7 +156,7 @@ def test_a_model_that_was_added_by_a_run_that_was_stopped_copies_what_that_run_h
     source = [document("a", "apple", "pear")]
     ingest(source, any_store, "c", models=models("alpha"), chunks=CHUNKS)
     source = [*source, document("b", "pear")]
-    with monkeypatch.context() as patched, pytest.raises(Stop):
+    with monkeypatch.context() as patched, pytest.raises(Stop):  # noqa: PT012  # patched for it alone
         patched.setattr("ingest.collection.vanished.Vanished.handle", stop)  # after the documents
         ingest(source, any_store, "c", models=models("alpha", "beta"))
     plan = dry_run(source, any_store, "c", models=models("alpha", "beta"))
@@ -237,7 +237,7 @@ def test_a_corpus_made_anew_is_like_a_new_one_and_others_are_untouched(
     any_store: VectorStore, contents: Contents
 ) -> None:
     for name in ("c", "other"):
-        source = [document("a", "apple", "almond")]
+        source = [document("a", "apple", "almond", "avocado")]
         ingest(source, any_store, name, models=models("alpha", "beta"), chunks=CHUNKS)
     with Corpus.open(any_store, "c") as corpus:
         deploy(corpus, ["alpha", "beta"])

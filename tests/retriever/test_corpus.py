@@ -567,11 +567,25 @@ def test_a_dropping_that_was_cut_short_is_finished_by_what_comes_next(
 
 @pytest.mark.parametrize("dimensions", [24, 20])
 def test_a_vector_that_no_manifest_mentions_is_not_taken_for_that_of_a_model(
-    corpus: Corpus, chunks: tuple[Chunk, ...], gamma: FakeModel, dimensions: int
+    corpus: Corpus,
+    chunks: tuple[Chunk, ...],
+    gamma: FakeModel,
+    dimensions: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What a process leaves that ended between making room for a model and saying so in the manifest.
-    corpus._collection.add_vector("gamma", 24)
-    row = gamma.embed_chunks(["another model's"])[0]
+    save = Corpus._save
+
+    def stop(opened: Corpus, **changes: Any) -> None:
+        if "manifest" in changes:
+            raise KeyboardInterrupt
+        save(opened, **changes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Corpus, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            corpus.add_models([replace(gamma.spec, dimensions=24)])
+    row = FakeModel("acme/gamma", dimensions=24).embed_chunks(["another model's"])[0]
     corpus._collection.update_vectors([Point(point_id=chunks[0].chunk_id, vectors={"gamma": row})])
     model = FakeModel("acme/gamma", dimensions=dimensions)
     corpus.add_models([model.spec])
@@ -579,6 +593,17 @@ def test_a_vector_that_no_manifest_mentions_is_not_taken_for_that_of_a_model(
     ids, texts = [chunk.chunk_id for chunk in chunks], [chunk.text for chunk in chunks]
     corpus.write_vectors("gamma", ids, model.embed_chunks(texts))
     assert corpus.read_vectors(["gamma"]).by_model["gamma"].shape == (len(chunks), dimensions)
+
+
+def test_what_is_unfinished_and_yet_part_of_the_corpus_is_not_deleted(
+    corpus: Corpus, chunks: tuple[Chunk, ...]
+) -> None:
+    # What another process writes back that read the record a moment before a model was added.
+    corpus._save(dropping=("alpha", "unknown"))
+    with corpus.lock():
+        assert corpus.count_chunks(missing_vector("alpha")) == 0
+    assert corpus.count_chunks() == len(chunks)
+    assert "dropping" not in corpus._collection.read_record()
 
 
 def test_a_corpus_has_one_writer_and_is_deployed_beside_it(corpus: Corpus, any_store: VectorStore) -> None:

@@ -30,6 +30,7 @@ from retriever.errors import (
 )
 from retriever.store import space
 from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
+from retriever.store.filters import HasVector
 from retriever.store.layout import ServerLayout
 from retriever.store.place import open_store
 from retriever.store.protocol import Point
@@ -508,3 +509,30 @@ def test_a_record_that_finds_no_room_leaves_the_old_one(
             collection.write_record({"manifest": 2})
     assert collection.read_record() == RECORD
     collection.close()
+
+
+@pytest.mark.parametrize("known", [{"a"}, {"a", "b", "c"}])
+def test_a_layout_that_lags_behind_the_segments_or_runs_ahead_is_read_from_them(
+    tmp_path: Path, known: set[str]
+) -> None:
+    """What a kill while a vector is added or deleted leaves; the engine by itself refuses to open it."""
+    store = EmbeddedStore(tmp_path)
+    collection = store.create("c", vectors={"a": 4}, record={})
+    collection.add_vector("b", 3)
+    point = Point(
+        point_id="00000000-0000-0000-0000-000000000001",
+        vectors={"a": np.ones(4, dtype=np.float32), "b": np.ones(3, dtype=np.float32)},
+    )
+    collection.upsert([point])
+    collection.flush()
+    collection.close()
+    path = tmp_path / "c" / "shard" / "edge_config.json"
+    config = json.loads(path.read_text())
+    config["vectors"] = {name: config["vectors"].get(name, config["vectors"]["a"]) for name in known}
+    path.write_text(json.dumps(config))
+    for _ in range(2):
+        reopened = store.open("c")
+        assert reopened.count(HasVector(name="b")) == 1
+        (hits,) = reopened.search(np.ones((1, 3), dtype=np.float32), vector="b", k=1)
+        assert hits[0].score == pytest.approx(3)
+        reopened.close()
