@@ -110,7 +110,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, section: str | 
     try:
         app(args=given, default_map=_with_one_place(given, defaults))
     except SystemExit as end:
-        _leave(end)
+        if arguments is None:  # the process is this program's own
+            _leave(end)
         raise
 
 

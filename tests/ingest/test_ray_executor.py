@@ -81,7 +81,8 @@ def main(folder: Path) -> None:
 
     app = typer.Typer(cls=console.ErrorBoundary, callback=console.main_callback)
     app.command("run")(run)
-    console.run(app, ["run"])
+    sys.argv = [sys.argv[0], "run"]
+    console.run(app)
 
 
 # ── the tests ────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,7 +162,7 @@ def test_what_an_interrupted_run_left_is_completed_and_equals_a_run_without_ray(
         stderr=subprocess.PIPE,
         text=True,
     )
-    too_late = threading.Timer(90, program.kill)
+    too_late = threading.Timer(300, program.kill)  # two Rays start on a few cores
     too_late.start()
     with program:
         assert program.stdout is not None
