@@ -76,7 +76,7 @@ def _ingest(out: Console, place: VectorStore, *, quiet: bool) -> None:
     reporter = Reporter() if quiet or not console.notes.is_terminal else BarReporter()
     with reporter.over(CORPUS, place.location, len(topics)) as shown:
         summary = ingest(topics, place, CORPUS, models=models, combine=[keys], on_progress=shown.progress)
-    show_summary(out, summary, quiet=quiet)
+    show_summary(out, summary, quiet=True)  # its notes are for those who know what to expect
 
 
 def _evaluate(out: Console, corpus: Corpus) -> Verdict:
