@@ -45,7 +45,7 @@ CORPUS = "notes"
 CHUNKS = ChunkSettings(max_tokens=16)
 DOCUMENTS, PER_DOCUMENT = 130, 10
 TWO = RayOptions(workers=2)
-PATIENCE = 60.0
+PATIENCE = 10.0
 """Seconds from an interruption to the end of the program, at most."""
 
 
