@@ -67,17 +67,21 @@ def stalled() -> Iterator[Document]:
 
 
 def main(folder: Path) -> None:
-    """Ingest from a source that stalls, and say when something is embedded."""
+    """Ingest from a source that stalls, and say when something is stored."""
 
-    def on_progress(counts: Counts) -> None:
-        if counts.texts:
-            sys.stdout.write("under way\n")
-            sys.stdout.flush()
+    known: list[Counts] = []
+
+    def say_when_stored() -> None:
+        while not (known and known[0].written_chunks):
+            time.sleep(0.05)
+        sys.stdout.write("under way\n")
+        sys.stdout.flush()
 
     def run() -> None:
         models = [load_model("wordllama")]
         store = EmbeddedStore(folder)
-        ingest(stalled(), store, CORPUS, models=models, chunks=CHUNKS, ray=TWO, on_progress=on_progress)
+        threading.Thread(target=say_when_stored, daemon=True).start()
+        ingest(stalled(), store, CORPUS, models=models, chunks=CHUNKS, ray=TWO, on_progress=known.append)
 
     app = typer.Typer(cls=console.ErrorBoundary, callback=console.main_callback)
     app.command("run")(run)
@@ -108,9 +112,18 @@ def descendants(pid: int) -> dict[int, str]:
 def left_after(seconds: float, pids: set[int]) -> set[int]:
     """Return which of these processes are there after some seconds, at once if none is."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while time.monotonic() < end and any(map(is_running, pids)):
         time.sleep(0.1)
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+    return {pid for pid in pids if is_running(pid)}
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process has not ended; one whose end its parent has not asked for yet, has."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
 
 
 def workers_below(pid: int) -> list[int]:
@@ -169,7 +182,6 @@ def test_what_an_interrupted_run_left_is_completed_and_equals_a_run_without_ray(
         assert program.stdout.readline() == "under way\n"
         below = descendants(program.pid)
         assert len(workers_below(program.pid)) == 2
-        time.sleep(1)  # let it write what is embedded
         program.send_signal(signal.SIGINT)
         start = time.monotonic()
         _, said = program.communicate()
@@ -178,7 +190,8 @@ def test_what_an_interrupted_run_left_is_completed_and_equals_a_run_without_ray(
     assert program.returncode == 130, said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "interrupted"
-    assert left_after(PATIENCE, set(below)) == set()
+    left = left_after(PATIENCE, set(below))
+    assert not left, [(pid, below[pid], Path(f"/proc/{pid}/status").read_text()) for pid in left]
 
     models = [load_model("wordllama"), load_model("minilm")]
     ray_store, local_store = EmbeddedStore(tmp_path / "ray"), EmbeddedStore(tmp_path / "local")
