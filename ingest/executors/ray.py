@@ -25,6 +25,7 @@ and outcomes are handed over without waiting; what bounds them all is how many t
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import math
 import os
@@ -236,6 +237,9 @@ class _RayWorker:
     """An actor of the pool: answers the one task of a block."""
 
     def __init__(self, recipe: Recipe, inbox: Any) -> None:
+        # An exit handler of Ray's (2.60, in `~CoreWorkerProcessImpl`) can wait for itself for ever; there is
+        # nothing to be tidied up in a process that only embeds.
+        atexit.register(os._exit, 0)
         self._worker = Worker(recipe)
         self._inbox = inbox
 
