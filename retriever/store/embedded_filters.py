@@ -21,16 +21,20 @@ def required_filter(where: filters.Condition) -> qe.Filter:
     return condition if isinstance(condition, qe.Filter) else qe.Filter(must=[condition])
 
 
-def _condition(  # noqa: PLR0911  # one return per kind of condition
+def _condition(  # noqa: C901, PLR0911  # one case and one return per kind of condition
     where: filters.Condition,
 ) -> qe.Filter | qe.FieldCondition | qe.HasIdCondition | qe.HasVectorCondition | qe.IsEmptyCondition:
     match where:
         case filters.Matches(key=key, values=values):
             return _matches(key, values)
+        case filters.OtherThan(key=key, values=values):
+            return qe.FieldCondition(key, match=qe.MatchExcept(list(values)))  # type: ignore[arg-type]
         case filters.Between(key=key, gt=gt, gte=gte, lt=lt, lte=lte):
             return qe.FieldCondition(key, range=qe.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
         case filters.HasText(key=key, text=text):
             return qe.FieldCondition(key, match=qe.MatchSubstring(text))
+        case filters.HasWords(key=key, text=text):
+            return qe.FieldCondition(key, match=qe.MatchText(text))
         case filters.IsEmpty(key=key):
             return qe.IsEmptyCondition(key)
         case filters.HasId(ids=ids):

@@ -20,8 +20,11 @@ import qdrant_edge as qe
 
 from retriever.errors import StoreCorruptError, StoreError, StoreFullError, StoreLockedError
 from retriever.store import space
+from retriever.store.embedded_layout import engine_config, read_layout
 from retriever.store.holder import Holder
+from retriever.store.kinds import Dense
 from retriever.store.points import INDEXED_IN_MEMORY, INDEXED_ON_DISK
+from retriever.store.scan_keeper import ScanKeeper
 
 _HOLDER = "tandem.lock"
 _OPEN = "open"
@@ -37,6 +40,42 @@ class SharedShard:
         self.engine = engine
         self.users = 1
         self.writer: Holder | None = None
+        self.scans = ScanKeeper()
+        self._turn = threading.Condition()
+        self._calls = 0
+        self._is_reopening = False
+
+    @contextmanager
+    def calling(self) -> Iterator[qe.EdgeShard]:
+        """Give the engine for a call, and turn what it raises into our errors.
+
+        One call at a time of each thread: another one within it would wait for itself where `reopen` waits.
+        """
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_reopening)
+            self._calls += 1
+        try:
+            with engine_errors(self.path.parent):
+                yield self.engine
+        finally:
+            with self._turn:
+                self._calls -= 1
+                self._turn.notify_all()
+
+    def reopen(self) -> None:
+        """Close the shard and open it as its layout now says; calls that come meanwhile wait."""
+        space.check_room(self.path.parent, space.TO_OPEN)
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_reopening)
+            self._is_reopening = True
+            self._turn.wait_for(lambda: self._calls == 0)
+        try:
+            self.engine.close()
+            self.engine = _load(self.path)
+        finally:
+            with self._turn:
+                self._is_reopening = False
+                self._turn.notify_all()
 
 
 class OpenShards:
@@ -54,7 +93,8 @@ class OpenShards:
                 shutil.rmtree(path)
             space.check_room(path.parent, space.TO_WRITE)
             with engine_errors(path.parent):
-                engine = qe.EdgeShard.create(str(path), _config(vectors))
+                layout = {name: Dense(size=size) for name, size in vectors.items()}
+                engine = qe.EdgeShard.create(str(path), engine_config(layout))
             ensure_indexes(engine, path.parent)
             return cls._opened(path, engine)
 
@@ -83,6 +123,7 @@ class OpenShards:
                 del cls._by_path[shared.path]
                 with suppress(OSError):
                     (shared.path.parent / _HOLDER).unlink()
+                shared.scans.close()
                 shared.engine.close()
 
     @classmethod
@@ -158,9 +199,10 @@ def engine_errors(folder: Path) -> Iterator[None]:
 
 def _load(path: Path) -> qe.EdgeShard:
     space.check_room(path.parent, space.TO_OPEN)
+    layout = read_layout(path)
     try:
         with engine_errors(path.parent):
-            return qe.EdgeShard.load(str(path), _stored_config(path))
+            return qe.EdgeShard.load(str(path), engine_config(layout) if layout else None)
     except StoreLockedError:
         raise
     except StoreError as error:
@@ -168,23 +210,6 @@ def _load(path: Path) -> qe.EdgeShard:
             f"{error}. The vectors cannot be opened: restore the folder from a copy, or delete it and "
             "ingest again."
         ) from error
-
-
-def _stored_config(path: Path) -> qe.EdgeConfig | None:
-    """Return the layout that the segments of a shard have; None where they do not say.
-
-    The engine keeps a layout of its own beside them, which a kill while a named vector is added or deleted
-    leaves behind or ahead of them; it then refuses to open the shard. The segments are what holds the data.
-    """
-    try:
-        segments = [
-            json.loads(file.read_text(encoding="utf-8"))["config"]["vector_data"]
-            for file in path.glob("segments/*/segment.json")
-        ]
-        sizes = {name: int(vector["size"]) for vectors in segments for name, vector in vectors.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return _config(sizes) if sizes else None
 
 
 def _write_holder(folder: Path, holder: Holder) -> None:
@@ -216,10 +241,3 @@ def _locked(folder: Path) -> StoreLockedError:
         f"store {folder}: expected to be the only process that has it open, but {who} has. "
         "Stop that process, or serve several from a Qdrant server (--url)."
     )
-
-
-def _config(vectors: Mapping[str, int]) -> qe.EdgeConfig:
-    # m=0: no graph is ever built, every search is exact.
-    graph = qe.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
-    sizes = {name: qe.EdgeVectorParams(size=size, distance=qe.Distance.Dot) for name, size in vectors.items()}
-    return qe.EdgeConfig(vectors=sizes, hnsw_config=graph)

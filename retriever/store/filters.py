@@ -20,6 +20,14 @@ class Matches:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OtherThan:
+    """The payload field (or one element of it) has a value that is none of `values`, all of one type."""
+
+    key: str
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Between:
     """The numeric payload field lies within the bounds that are given."""
 
@@ -35,6 +43,17 @@ class HasText:
     """The payload field (or one element of it) contains this text as a substring, case included.
 
     A server understands it from version 1.20 on; an older one refuses the request.
+    """
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HasWords:
+    """The payload field (or one element of it) contains every word of this text, in any order and case.
+
+    Words are runs of letters and digits; a text without one is contained in nothing.
     """
 
     key: str
@@ -83,7 +102,9 @@ class NoneOf:
     parts: tuple[Condition, ...]
 
 
-Condition: TypeAlias = Matches | Between | HasText | IsEmpty | HasId | HasVector | AllOf | AnyOf | NoneOf
+Condition: TypeAlias = (
+    Matches | OtherThan | Between | HasText | HasWords | IsEmpty | HasId | HasVector | AllOf | AnyOf | NoneOf
+)
 
 
 def equals(key: str, value: Scalar | float) -> Condition:

@@ -9,7 +9,7 @@ import numpy as np
 
 from retriever.errors import StoreCorruptError
 from retriever.payload import TEXT_HASH
-from retriever.store.protocol import Point, ScoredPoint
+from retriever.store.protocol import Point, ScoredPoint, SparseVector, Vector
 
 INDEXED_IN_MEMORY = ("doc_id",)
 """Payload fields that queries may filter by: keyword indexes, kept in memory."""
@@ -52,7 +52,7 @@ def to_point(answered: Answered) -> Point:
     return Point(
         point_id=str(answered.id),
         payload=answered.payload or {},
-        vectors={name: np.asarray(vector, dtype=np.float32) for name, vector in vectors.items()},
+        vectors={name: _to_vector(vector) for name, vector in vectors.items()},
     )
 
 
@@ -60,3 +60,13 @@ def ranked(found: Sequence[AnsweredWithScore]) -> list[ScoredPoint]:
     """Return what a search found, best first, ties by id."""
     points = [ScoredPoint(point=to_point(answered), score=answered.score) for answered in found]
     return sorted(points, key=lambda scored: (-scored.score, scored.point.point_id))
+
+
+def _to_vector(answered: Any) -> Vector:
+    """Return a dense or a sparse vector; both engines give the latter as an object of the same attributes."""
+    if not hasattr(answered, "indices"):
+        return np.asarray(answered, dtype=np.float32)
+    return SparseVector(
+        indices=np.array(answered.indices, dtype=np.uint32),
+        values=np.array(answered.values, dtype=np.float32),
+    )

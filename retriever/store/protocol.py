@@ -10,19 +10,76 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.errors import ShapeError
 from retriever.models.protocol import FloatArray
+from retriever.records import FULL_STORAGE
 from retriever.store.filters import Condition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SparseVector:
+    """A vector that is 0 but for a few places: which places those are, and what stands there.
+
+    `indices` (uint32, 1-d) are different from each other, `values` (float32, of the same length) finite.
+    Without any, it is the vector of a text without tokens, which is not the same as none.
+
+    Raises
+    ------
+    ShapeError
+        If they are not.
+    """
+
+    indices: NDArray[np.uint32]
+    values: FloatArray
+
+    def __post_init__(self) -> None:
+        indices, values = self.indices, self.values
+        if indices.dtype != np.uint32 or values.dtype != np.float32 or indices.ndim != 1:
+            raise ShapeError(
+                "sparse vector: expected indices of uint32, 1-d, and values of float32, "
+                f"got {indices.dtype}, {indices.ndim}-d, and {values.dtype}."
+            )
+        if indices.shape != values.shape:
+            raise ShapeError(
+                f"sparse vector: expected a value per index, got {indices.shape} and {values.shape}."
+            )
+        if not np.isfinite(values).all():
+            raise ShapeError("sparse vector: expected finite values, got NaN or infinity.")
+        if len(set(indices.tolist())) < indices.size:
+            raise ShapeError("sparse vector: expected different indices, got one of them twice.")
+
+    @property
+    def size(self) -> int:
+        """How many places are given."""
+        return self.indices.size
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its numbers take."""
+        return self.indices.nbytes + self.values.nbytes
+
+
+Vector: TypeAlias = FloatArray | SparseVector
+"""What a named vector of a point is: dense (float32, 1-d) or sparse, as the layout has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """A stored chunk: UUID, payload of JSON values, and vectors by name (each float32, 1-d)."""
+    """A stored chunk: UUID, payload of JSON values, and vectors by name."""
 
     point_id: str
     payload: Mapping[str, Any] = field(default_factory=dict)
-    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> dict[str, FloatArray]:
+        """Those of its vectors that are dense."""
+        return {name: vector for name, vector in self.vectors.items() if not isinstance(vector, SparseVector)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +93,7 @@ class ScoredPoint:
 class PointReader(Protocol):
     """Reads points."""
 
-    def search(
+    def search(  # noqa: PLR0913  # what a search is
         self,
         queries: FloatArray,
         *,
@@ -44,8 +101,9 @@ class PointReader(Protocol):
         k: int,
         where: Condition | None = None,
         with_vectors: Sequence[str] = (),
+        approximate: bool = False,
     ) -> list[list[ScoredPoint]]:
-        """Return, per query, the `k` points of highest dot product, by exact search.
+        """Return, per query, the `k` points of highest dot product with what is stored, by exact search.
 
         Parameters
         ----------
@@ -58,10 +116,62 @@ class PointReader(Protocol):
             Only points for which this holds.
         with_vectors
             Names of the vectors to return with each point.
+        approximate
+            Choose the `k` points by the compact representation of a vector that is kept as int8 or binary,
+            where the engine has made it: when `flush` merges, at the latest, and not for a few points. There
+            are fewer bytes to scan, but others may be among the `k`: ask for more than are wanted. Scores are
+            those of what is kept in float16 either way. Other kinds of vectors are searched exactly.
 
         Returns
         -------
         One list per query, best first, ties by id. Points without this vector are not found.
+        """
+        ...
+
+    def search_sparse(
+        self,
+        query: SparseVector,
+        *,
+        vector: str,
+        k: int,
+        where: Condition | None = None,
+        with_vectors: Sequence[str] = (),
+    ) -> list[ScoredPoint]:
+        """Return the `k` points of highest dot product with a sparse query, by exact search.
+
+        Each product of two values is weighted by the inverse document frequency of its index,
+        ``ln(1 + (N - n + 0.5) / (n + 0.5))``, where `N` points have this vector, empty ones included, and
+        `n` of these have a value at this index. Both are counted when the query comes, over all points,
+        whatever `where` selects. (A server that keeps a corpus in several shards counts within each of
+        them; one before 1.19 counts deleted points until it has merged what is left, and no empty ones.)
+
+        Returns
+        -------
+        Best first, ties by id. Points that share no index with the query are not found.
+        """
+        ...
+
+    def count_above(
+        self,
+        query: FloatArray | SparseVector,
+        *,
+        vector: str,
+        score: float,
+        where: Condition | None = None,
+    ) -> int:
+        """Return how many matching points score higher than `score`: one less than the rank of such a hit.
+
+        The query is one dense one (float32, 1-d) or a sparse one, scored as `search` and `search_sparse`
+        do. Take `score` from these: other arithmetic may differ in its last digits, and then a point
+        counts as above itself.
+        """
+        ...
+
+    def prepare(self, vector: str) -> None:
+        """Make searches of a vector as fast as they will be, and return when they are.
+
+        It costs memory until the next write and changes no result. An engine that has nothing to prepare,
+        or not for so few points, returns at once.
         """
         ...
 
@@ -111,15 +221,33 @@ class PointWriter(Protocol):
 class Layout(Protocol):
     """What a collection consists of."""
 
-    def add_vector(self, name: str, size: int) -> None:
-        """Add a named vector; existing points have none of it until it is written.
+    def add_vector(self, name: str, size: int, *, storage: str = FULL_STORAGE) -> None:
+        """Add a named vector, kept as `storage` says; existing points have none of it until it is written.
 
-        Adding one that is there with the same size changes nothing.
+        Adding one that is there with the same size and storage changes nothing.
+
+        Raises
+        ------
+        InputError
+            If one of this name is there that is otherwise, or `storage` is not one of
+            `retriever.store.kinds.STORAGES`.
+        """
+        ...
+
+    def add_sparse_vector(self, name: str) -> None:
+        """Add a named sparse vector; existing points have none of it until it is written.
+
+        Adding one that is there changes nothing.
+
+        Raises
+        ------
+        InputError
+            If a dense one of this name is there.
         """
         ...
 
     def drop_vector(self, name: str) -> None:
-        """Delete a named vector from the layout and from every point; one that is not there, too."""
+        """Delete a named vector, dense or sparse, from the layout and every point; a missing one, too."""
         ...
 
     def ensure_indexes(self) -> None:

@@ -10,11 +10,12 @@ from qdrant_client import QdrantClient, models
 
 from retriever.errors import CorpusExistsError, CorpusNotFoundError, StoreCorruptError, StoreError
 from retriever.models.protocol import FloatArray
-from retriever.records import check_corpus_name
+from retriever.records import FULL_STORAGE, check_corpus_name
 from retriever.store import filters
+from retriever.store.kinds import HALF_STORAGE, Dense, Kind, Sparse, is_there
 from retriever.store.layout import ServerLayout
 from retriever.store.points import INDEXED_IN_MEMORY, INDEXED_ON_DISK, ranked, to_point
-from retriever.store.protocol import Point, ScoredPoint
+from retriever.store.protocol import Point, ScoredPoint, SparseVector, Vector
 from retriever.store.server_client import Patience, answering, connected
 from retriever.store.server_filters import as_filter, required_filter
 from retriever.store.server_lease import Lease, Leases
@@ -23,8 +24,26 @@ OLDEST_SERVER = (1, 18)
 """The first version that adds a named vector to an existing collection."""
 
 _METADATA = "tandem"
+_STORAGES = "tandem_storage"
 _UNFINISHED = "creation in progress"
 _SERVER_CHOOSES = ServerLayout()
+
+_EXACT = models.SearchParams(exact=True)
+
+# Rescored in what is kept beside; see the embedded engine.
+_COMPACT = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+
+# Document frequencies of the whole corpus, counted when a query comes; see the embedded engine.
+_SPARSE = models.SearchParams(exact=True, idf=models.IdfCorpusParams(corpus=models.Filter()))
+
+_QUANTIZATIONS: dict[str, models.QuantizationConfigDiff] = {
+    "int8": models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8)),
+    "binary": models.BinaryQuantization(
+        binary=models.BinaryQuantizationConfig(
+            query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR4BITS
+        )
+    ),
+}
 
 _NUMBERS_PER_REQUEST = 1_000_000
 """As JSON some 22 MB; a server refuses requests of more than 32 MB."""
@@ -181,7 +200,7 @@ class ServerCollection:
         self._patience = patience
         self._lease: Lease | None = None
 
-    def search(
+    def search(  # noqa: PLR0913  # what a search is
         self,
         queries: FloatArray,
         *,
@@ -189,15 +208,16 @@ class ServerCollection:
         k: int,
         where: filters.Condition | None = None,
         with_vectors: Sequence[str] = (),
+        approximate: bool = False,
     ) -> list[list[ScoredPoint]]:
-        """Search exactly, all queries in one request."""
+        """Scan, all queries in one request."""
         requests = [
             models.QueryRequest(
                 query=query.tolist(),
                 using=vector,
                 limit=k,
                 filter=as_filter(where),
-                params=models.SearchParams(exact=True),
+                params=_COMPACT if approximate else _EXACT,
                 with_payload=True,
                 with_vector=list(with_vectors) or False,
             )
@@ -208,6 +228,54 @@ class ServerCollection:
         with answering(self._location):
             answers = self._client.query_batch_points(self._name, requests)
         return [ranked(answer.points) for answer in answers]
+
+    def search_sparse(
+        self,
+        query: SparseVector,
+        *,
+        vector: str,
+        k: int,
+        where: filters.Condition | None = None,
+        with_vectors: Sequence[str] = (),
+    ) -> list[ScoredPoint]:
+        """Search exactly, through the inverted index."""
+        with answering(self._location):
+            answer = self._client.query_points(
+                self._name,
+                _request_vector(query),
+                using=vector,
+                limit=k,
+                query_filter=as_filter(where),
+                search_params=_SPARSE,
+                with_payload=True,
+                with_vectors=list(with_vectors) or False,
+            )
+        return ranked(answer.points)
+
+    def count_above(
+        self,
+        query: FloatArray | SparseVector,
+        *,
+        vector: str,
+        score: float,
+        where: filters.Condition | None = None,
+    ) -> int:
+        """Count what a search without payloads finds above the score."""
+        with answering(self._location):
+            answer = self._client.query_points(
+                self._name,
+                _request_vector(query),
+                using=vector,
+                limit=max(1, self.count()),
+                query_filter=as_filter(where),
+                search_params=_SPARSE if isinstance(query, SparseVector) else _EXACT,
+                score_threshold=score,
+                with_payload=False,
+            )
+        return len(answer.points)
+
+    def prepare(self, vector: str) -> None:
+        """Return at once: a server serves as fast as it can."""
 
     def scroll(
         self,
@@ -244,7 +312,7 @@ class ServerCollection:
         for part in _in_requests(points):
             rows = [
                 models.PointStruct(
-                    id=point.point_id, vector=_lists(point.vectors), payload=dict(point.payload)
+                    id=point.point_id, vector=_request_vectors(point.vectors), payload=dict(point.payload)
                 )
                 for point in part
             ]
@@ -254,7 +322,10 @@ class ServerCollection:
     def update_vectors(self, points: Sequence[Point]) -> None:
         """Replace some vectors of existing points."""
         for part in _in_requests(points):
-            rows = [models.PointVectors(id=point.point_id, vector=_lists(point.vectors)) for point in part]
+            rows = [
+                models.PointVectors(id=point.point_id, vector=_request_vectors(point.vectors))
+                for point in part
+            ]
             with self._writing():
                 self._client.update_vectors(self._name, rows, wait=True)
 
@@ -278,21 +349,35 @@ class ServerCollection:
     def flush(self) -> None:
         """Do nothing: the server has a write-ahead log, and every write above waited for it."""
 
-    def add_vector(self, name: str, size: int) -> None:
-        """Add a named vector, unless it is there with this size."""
+    def add_vector(self, name: str, size: int, *, storage: str = FULL_STORAGE) -> None:
+        """Add a named vector, unless it is there."""
+        kind = Dense(size=size, storage=storage)
         with self._writing():
-            layout = self._client.get_collection(self._name).config.params.vectors
-            present = layout.get(name) if isinstance(layout, dict) else None
-            if present is not None and present.size == size:
-                return
-            config = models.DenseVectorConfig(size=size, distance=models.Distance.DOT)
-            self._client.create_vector_name(self._name, name, models.DenseVectorNameConfig(dense=config))
+            if not is_there(name, kind, self._layout()):
+                self._keep_storage(name, storage)
+                config = models.DenseVectorConfig(
+                    size=size,
+                    distance=models.Distance.DOT,
+                    datatype=models.VectorStorageDatatype(HALF_STORAGE) if storage != FULL_STORAGE else None,
+                )
+                self._client.create_vector_name(self._name, name, models.DenseVectorNameConfig(dense=config))
+            if kind.is_quantized:  # also where it is there: a request between the two may have failed
+                diff = models.VectorParamsDiff(quantization_config=_QUANTIZATIONS[storage])
+                self._client.update_collection(self._name, vectors_config={name: diff})
+
+    def add_sparse_vector(self, name: str) -> None:
+        """Add a named sparse vector, unless it is there."""
+        with self._writing():
+            if not is_there(name, Sparse(), self._layout()):
+                config = models.SparseVectorConfig(modifier=models.Modifier.IDF)
+                self._client.create_vector_name(
+                    self._name, name, models.SparseVectorNameConfig(sparse=config)
+                )
 
     def drop_vector(self, name: str) -> None:
         """Delete a named vector, if it is there."""
         with self._writing():
-            layout = self._client.get_collection(self._name).config.params.vectors
-            if isinstance(layout, dict) and name in layout:
+            if name in self._layout():
                 self._client.delete_vector_name(self._name, name)
 
     def ensure_indexes(self) -> None:
@@ -337,6 +422,22 @@ class ServerCollection:
     def close(self) -> None:
         """Do nothing: the connections belong to the store."""
 
+    def _layout(self) -> dict[str, Kind]:
+        config = self._client.get_collection(self._name).config
+        storages = (config.metadata or {}).get(_STORAGES, {})
+        dense = config.params.vectors if isinstance(config.params.vectors, dict) else {}
+        layout: dict[str, Kind] = {
+            name: Dense(size=params.size, storage=storages.get(name, FULL_STORAGE))
+            for name, params in dense.items()
+        }
+        return {**layout, **dict.fromkeys(config.params.sparse_vectors or (), Sparse())}
+
+    def _keep_storage(self, name: str, storage: str) -> None:
+        """Note how a vector is to be kept, before it is added: what it is made with does not say."""
+        metadata = self._client.get_collection(self._name).config.metadata or {}
+        storages = {**metadata.get(_STORAGES, {}), name: storage}
+        self._client.update_collection(self._name, metadata={_STORAGES: storages})
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Write one request: not without the lease, if there is one."""
@@ -365,5 +466,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-def _lists(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
-    return {name: vector.tolist() for name, vector in vectors.items()}
+def _request_vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    return {name: _request_vector(vector) for name, vector in vectors.items()}
+
+
+def _request_vector(vector: Vector) -> Any:
+    if isinstance(vector, SparseVector):
+        return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    return vector.tolist()

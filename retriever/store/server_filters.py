@@ -20,7 +20,7 @@ def required_filter(where: filters.Condition) -> models.Filter:
     return condition if isinstance(condition, models.Filter) else models.Filter(must=[condition])
 
 
-def _condition(  # noqa: PLR0911  # one return per kind of condition
+def _condition(  # noqa: C901, PLR0911  # one case and one return per kind of condition
     where: filters.Condition,
 ) -> (
     models.Filter
@@ -32,10 +32,16 @@ def _condition(  # noqa: PLR0911  # one return per kind of condition
     match where:
         case filters.Matches(key=key, values=values):
             return _matches(key, values)
+        case filters.OtherThan(key=key, values=values):
+            return models.FieldCondition(
+                key=key, match=models.MatchExcept.model_validate({"except": list(values)})
+            )
         case filters.Between(key=key, gt=gt, gte=gte, lt=lt, lte=lte):
             return models.FieldCondition(key=key, range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte))
         case filters.HasText(key=key, text=text):
             return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
+        case filters.HasWords(key=key, text=text):
+            return models.FieldCondition(key=key, match=models.MatchText(text=text))
         case filters.IsEmpty(key=key):
             return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
         case filters.HasId(ids=ids):

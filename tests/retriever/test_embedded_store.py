@@ -28,12 +28,13 @@ from retriever.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from retriever.store import space
+from retriever.store import embedded_shards, space
 from retriever.store.embedded import EmbeddedCollection, EmbeddedStore
 from retriever.store.filters import HasVector
+from retriever.store.kinds import Dense
 from retriever.store.layout import ServerLayout
 from retriever.store.place import open_store
-from retriever.store.protocol import Point
+from retriever.store.protocol import Point, SparseVector
 
 RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
 SIZES = {"a": 2}
@@ -368,8 +369,6 @@ def test_what_the_engine_refuses_is_a_store_error(store: EmbeddedStore) -> None:
         collection.search(query, vector="zz", k=1)
     with pytest.raises(StoreError, match="expected dim: 2, got 3"):
         collection.search(np.ones((1, 3), np.float32), vector="a", k=1)
-    with pytest.raises(StoreError, match="already exists with different parameters"):
-        collection.add_vector("a", 3)
     with pytest.raises(StoreError, match="No point with id"):
         collection.update_vectors([Point(point_id=str(uuid.UUID(int=99)), vectors={"a": query[0]})])
     collection.close()
@@ -508,6 +507,178 @@ def test_a_record_that_finds_no_room_leaves_the_old_one(
         with pytest.raises(StoreFullError, match=r"tandem\.json.*disk is full"):
             collection.write_record({"manifest": 2})
     assert collection.read_record() == RECORD
+    collection.close()
+
+
+ADD_AND_DIE = """
+import os, signal, sys
+import numpy as np
+from retriever.store import embedded, embedded_shards
+from retriever.store.protocol import Point
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+folder, kind, moment = sys.argv[1:]
+collection = embedded.EmbeddedStore(folder).open("c")
+if moment == "before it is added":
+    embedded.EmbeddedCollection._update = die
+elif moment == "before it is reopened":
+    embedded_shards.SharedShard.reopen = die
+elif moment == "while it is reopened":
+    embedded_shards._load = die
+if kind == "sparse":
+    collection.add_sparse_vector("b")
+else:
+    collection.add_vector("b", 64, storage=kind)
+die()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [
+        ("sparse", "before it is added"),
+        ("sparse", "after it was added"),
+        ("float16", "before it is added"),
+        ("float16", "after it was added"),
+        ("int8", "before it is reopened"),
+        ("int8", "while it is reopened"),
+        ("binary", "before it is added"),
+        ("binary", "after it was added"),
+    ],
+)
+def test_a_kill_while_a_vector_is_added_leaves_a_corpus_to_which_it_can_be_added(
+    store: EmbeddedStore, tmp_path: Path, kind: str, moment: str
+) -> None:
+    make(store, count=20)
+    with subprocess.Popen([sys.executable, "-c", ADD_AND_DIE, tmp_path / "store", kind, moment]) as process:
+        assert process.wait() == -signal.SIGKILL
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 64)).astype(np.float32)
+    places = np.arange(64, dtype=np.uint32)
+    for _ in range(2):  # also as it is found by the next process
+        collection = store.open("c")
+        if kind == "sparse":
+            collection.add_sparse_vector("b")
+            vectors = [SparseVector(indices=places, values=np.abs(row)) for row in rows]
+        else:
+            collection.add_vector("b", 64, storage=kind)
+            vectors = list(rows)
+        collection.update_vectors(
+            [Point(point_id=str(uuid.UUID(int=i)), vectors={"b": vector}) for i, vector in enumerate(vectors)]
+        )
+        collection.flush()
+        assert collection.count(HasVector(name="a")) == collection.count(HasVector(name="b")) == 20
+        if kind != "sparse":
+            found = collection.search(rows[:3], vector="b", k=1, approximate=True)
+            assert [hits[0].point.payload["n"] for hits in found] == [0, 1, 2]
+        collection.close()
+
+
+def quantizations(folder: Path, name: str) -> list[object]:
+    """Return the compact representations of a vector that the segments of a corpus have."""
+    segments = (json.loads(file.read_text()) for file in folder.glob("shard/segments/*/segment.json"))
+    found = (segment["config"]["vector_data"][name]["quantization_config"] for segment in segments)
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("storage", ["int8", "binary"])
+def test_what_is_flushed_is_scanned_in_its_compact_representation(store: EmbeddedStore, storage: str) -> None:
+    size, count = 8192, 700  # the engine merges from 10 MB on
+    folder = make(store, count=count)
+    collection = store.open("c")
+    collection.add_vector("b", size, storage=storage)
+    rows = np.random.default_rng(0).normal(size=(count, size)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    for start in range(0, count, 100):
+        collection.update_vectors(
+            [Point(point_id=str(uuid.UUID(int=i)), vectors={"b": rows[i]}) for i in range(start, start + 100)]
+        )
+    collection.flush()
+    assert quantizations(folder, "b")
+    assert not quantizations(folder, "a")
+    for _ in range(2):
+        queries = rows[:5] + rows[5:10]
+        scores = queries @ rows.T
+        exact = collection.search(queries, vector="b", k=20)
+        compact = collection.search(queries, vector="b", k=20, approximate=True)
+        for row, hits, candidates in zip(scores, exact, compact, strict=True):
+            assert {hit.point.payload["n"] for hit in hits} == set(np.argsort(-row)[:20].tolist())
+            found = [hit.point.payload["n"] for hit in candidates]
+            np.testing.assert_allclose([hit.score for hit in candidates], row[found], atol=1e-3)
+            assert {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}.intersection(found)
+        # Random directions differ little, and of what differs little, one bit a dimension shows little.
+        differ = [
+            {h.point.point_id for h in a} != {h.point.point_id for h in b}
+            for a, b in zip(exact, compact, strict=True)
+        ]
+        assert any(differ) or storage == "int8"
+        collection.close()
+        collection = store.open("c")
+    collection.drop_vector("b")
+    assert collection.count() == count
+    collection.close()
+
+
+def test_searches_go_on_while_a_shard_is_reopened(store: EmbeddedStore) -> None:
+    make(store, count=50)
+    collection = store.open("c")
+    done = threading.Event()
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set() or rounds == 0:
+            assert len(collection.search(np.ones((1, 2), np.float32), vector="a", k=100)[0]) == 50
+            assert sum(len(found) for found in collection.scroll(batch=7)) == 50
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for i in range(3):
+                collection.add_vector(f"b{i}", 4, storage="int8")
+        finally:
+            done.set()
+        assert all(reader.result() for reader in readers)
+    collection.close()
+
+
+def test_a_record_of_storages_that_cannot_be_read_is_refused_by_its_path(store: EmbeddedStore) -> None:
+    folder = make(store)
+    collection = store.open("c")
+    collection.add_vector("b", 4, storage="binary")
+    collection.close()
+    (folder / "storage.json").write_text("{")
+    with pytest.raises(StoreCorruptError, match=r"c/storage\.json: expected the JSON record of how vectors"):
+        store.open("c")
+
+
+def test_a_shard_that_cannot_be_reopened_says_so_and_opens_later(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store)
+    collection = store.open("c")
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded_shards, "read_layout", lambda _: {"zz": Dense(size=3)})
+        with pytest.raises(StoreCorruptError, match="incompatible"):
+            collection.add_vector("b", 4, storage="int8")
+    with pytest.raises(StoreError):
+        collection.count()
+    collection.close()
+    collection = store.open("c")
+    assert collection.count() == 3
+    collection.close()
+
+
+def test_a_corpus_of_an_earlier_release_has_no_record_of_storages_and_opens(store: EmbeddedStore) -> None:
+    folder = make(store)
+    collection = store.open("c")
+    collection.add_vector("b", 4)
+    collection.close()
+    (folder / "storage.json").unlink()
+    collection = store.open("c")
+    collection.add_vector("b", 4)
+    assert collection.count() == 3
     collection.close()
 
 

@@ -29,7 +29,7 @@ from retriever.errors import (
 from retriever.store.filters import equals
 from retriever.store.layout import ServerLayout
 from retriever.store.place import open_store
-from retriever.store.protocol import Point
+from retriever.store.protocol import Point, SparseVector
 from retriever.store.server import ServerStore
 from retriever.store.server_client import Patience
 
@@ -302,6 +302,133 @@ def test_every_search_asks_for_exactness() -> None:
         assert search["params"]["exact"] is True
         assert (search["query"], search["using"], search["limit"]) == ({"nearest": vector}, "a", 4)
         assert "lang" in json.dumps(search["filter"])
+
+
+def test_a_search_of_the_compact_representation_is_rescored_by_the_server() -> None:
+    bodies: list[Any] = []
+
+    def reply(request: Request) -> Answer:
+        if request.path.endswith("/query/batch"):
+            bodies.append(json.loads(request.body))
+            return answer({"result": [{"points": []}], "status": "ok", "time": 0.1})
+        return qdrant("1.20.0")(request)
+
+    with serving(reply) as url:
+        collection = ServerStore.connect(url)._collection("c")
+        collection.search(np.ones((1, 2), np.float32), vector="a", k=4, approximate=True)
+    params = bodies[0]["searches"][0]["params"]
+    assert not params.get("exact")
+    assert params["quantization"]["rescore"] is True
+    assert not params["quantization"].get("ignore")
+
+
+def test_sparse_searches_ask_for_document_frequencies_of_what_is_there_now() -> None:
+    bodies: list[Any] = []
+
+    def reply(request: Request) -> Answer:
+        if request.path.endswith("/points/query"):
+            bodies.append(json.loads(request.body))
+            return answer({"result": {"points": []}, "status": "ok", "time": 0.1})
+        if request.path.endswith("/points/count"):
+            return answer({"result": {"count": 7}, "status": "ok", "time": 0.1})
+        return qdrant("1.20.0")(request)
+
+    query = SparseVector(
+        indices=np.array([7, 4_000_000_000], np.uint32), values=np.array([1, 0.5], np.float32)
+    )
+    with serving(reply) as url:
+        collection = ServerStore.connect(url)._collection("c")
+        assert collection.search_sparse(query, vector="s", k=4, where=equals("lang", "de")) == []
+        assert collection.count_above(query, vector="s", score=1.5) == 0
+    for body in bodies:
+        assert body["params"] == {"exact": True, "idf": {"corpus": {}}}
+        assert body["query"]["nearest"] == {"indices": [7, 4_000_000_000], "values": [1.0, 0.5]}
+        assert body["using"] == "s"
+    assert "lang" in json.dumps(bodies[0]["filter"])
+    assert (bodies[1]["limit"], bodies[1]["score_threshold"], bodies[1]["with_payload"]) == (7, 1.5, False)
+
+
+class Layouts:
+    """A server with one collection, whose layout can be changed; it can lose a request."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, Any] = {"a": {"size": 2, "distance": "Dot"}}
+        self.metadata: dict[str, Any] = {}
+        self.changes: list[str] = []
+        self.loses = ""
+
+    def __call__(self, request: Request) -> Answer:
+        body = json.loads(request.body) if request.body else {}
+        found: Any = True
+        if request.path == "/collections/c" and request.method == "GET":
+            found = self._info()
+        elif request.path == "/collections/c" and request.method == "PATCH":
+            change = "quantization" if "vectors" in body else "metadata"
+            if change == self.loses:
+                return 500, "text/plain", b"lost"
+            self.changes.append(change)
+            self.metadata.update(body.get("metadata") or {})
+            for name, diff in (body.get("vectors") or {}).items():
+                self.vectors[name].update(diff)
+        elif request.path.startswith("/collections/c/vectors/") and request.method == "PUT":
+            self.changes.append("vector")
+            self.vectors[request.path.rsplit("/", 1)[1]] = body["dense"]
+            found = {"operation_id": 1, "status": "completed"}
+        else:
+            return qdrant("1.20.0")(request)
+        return answer({"result": found, "status": "ok", "time": 0.1})
+
+    def _info(self) -> dict[str, Any]:
+        optimizers = {
+            "deleted_threshold": 0.2,
+            "vacuum_min_vector_number": 1000,
+            "default_segment_number": 0,
+            "flush_interval_sec": 5,
+        }
+        config = {
+            "params": {"vectors": self.vectors},
+            "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 10},
+            "optimizer_config": optimizers,
+            "metadata": self.metadata,
+        }
+        return {
+            "status": "green",
+            "optimizer_status": "ok",
+            "segments_count": 1,
+            "config": config,
+            "payload_schema": {},
+        }
+
+
+@pytest.mark.parametrize(
+    ("storage", "quantization"),
+    [
+        ("int8", {"scalar": {"type": "int8"}}),
+        ("binary", {"binary": {"query_encoding": "scalar4bits"}}),
+        ("float16", None),
+    ],
+)
+def test_a_compact_representation_is_asked_for_until_it_is_there(
+    storage: str, quantization: dict[str, Any] | None
+) -> None:
+    server = Layouts()
+    with serving(server) as url:
+        collection = ServerStore.connect(url, patience=Patience(seconds=0))._collection("c")
+        if quantization is not None:
+            server.loses = "quantization"
+            with pytest.raises(StoreError, match="lost"):
+                collection.add_vector("b", 3, storage=storage)
+            server.loses = ""
+        collection.add_vector("b", 3, storage=storage)
+        made = server.vectors["b"]
+        assert (made["size"], made["distance"], made["datatype"]) == (3, "Dot", "float16")
+        assert made.get("quantization_config") == quantization
+        assert server.changes == ["metadata", "vector"] + ["quantization"] * (quantization is not None)
+        assert server.metadata == {"tandem_storage": {"b": storage}}
+        with pytest.raises(
+            InputError, match=f"'b'.*float32; there is one that is dense, 3 numbers as {storage}"
+        ):
+            collection.add_vector("b", 3)
 
 
 def creation(layout: ServerLayout | None) -> dict[str, Any]:
