@@ -12,7 +12,7 @@ import typer
 
 from ingest import display
 from retriever import console
-from retriever.cli import status
+from retriever.commands.status import status
 from retriever.console import (
     ApiKeyOption,
     CorpusOption,

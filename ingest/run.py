@@ -223,8 +223,7 @@ class _Run:
         elsewhere, prune_refused = vanished.handle(prune=prune)
         for key in keys:
             self._fill(key)
-        for keys in self._corpus.manifest.combinations:
-            self._corpus.add_combination(keys)
+        self._corpus.fill_derived()
         self._corpus.flush()
         self._corpus.measure_spreads()
         return self._summary(elsewhere=elsewhere, prune_refused=prune_refused)

@@ -16,6 +16,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retriever.errors import InputError
+from retriever.payload import SOURCE_ID
 from retriever.store.filters import (
     AllOf,
     AnyOf,
@@ -24,6 +25,7 @@ from retriever.store.filters import (
     HasId,
     HasText,
     IsEmpty,
+    Matches,
     NoneOf,
     equals,
     of_documents,
@@ -44,19 +46,55 @@ def to_condition(
     As everywhere in Qdrant, a list in the metadata equals a value if one of its elements does, and a
     key with dots (``"author.name"``) reaches into nested metadata.
 
+    Parameters
+    ----------
+    filters
+        Of the metadata, nested as deep as need be.
+    node_ids
+        Ids of chunks, or of the nodes (or documents) that were ingested: these stand for their chunks.
+    doc_ids
+        Ids of documents, or of nodes, that were ingested; or of the documents that such nodes name as
+        their source.
+
     Raises
     ------
     InputError
-        If an operator, a key or a value cannot be expressed exactly, or a node id is not a UUID.
+        If an operator, a key or a value cannot be expressed exactly, or an id is empty.
     """
     parts: list[Condition] = []
     if filters is not None:
         parts.append(_group(filters))
     if node_ids is not None:
-        parts.append(HasId(ids=tuple(_uuid(node_id) for node_id in node_ids)))
+        parts.append(_nodes(_ids("node_ids", node_ids)))
     if doc_ids is not None:
-        parts.append(of_documents(doc_ids))
+        parts.append(_documents(_ids("doc_ids", doc_ids)))
     return AllOf(parts=tuple(parts)) if parts else None
+
+
+def _nodes(node_ids: Sequence[str]) -> Condition:
+    chunk_ids = tuple(str(uuid.UUID(node_id)) for node_id in node_ids if _is_uuid(node_id))
+    return AnyOf(parts=(HasId(ids=chunk_ids), of_documents(node_ids)))
+
+
+def _documents(doc_ids: Sequence[str]) -> Condition:
+    return AnyOf(parts=(of_documents(doc_ids), Matches(key=SOURCE_ID, values=tuple(doc_ids))))
+
+
+def _ids(name: str, ids: Sequence[Any]) -> Sequence[str]:
+    if isinstance(ids, str):
+        raise InputError(f"{name}: expected a list of ids, got the text {ids!r}. Put it into a list.")
+    for one in ids:
+        if not isinstance(one, str) or not one:
+            raise InputError(f"{name}: expected ids of one character or more, got {one!r}. Leave it out.")
+    return ids
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _group(filters: MetadataFilters) -> Condition:
@@ -80,7 +118,8 @@ def _single(filter_: MetadataFilter) -> Condition:
         known = ", ".join(operator.value for operator in _BY_OPERATOR)
         raise InputError(
             f"filter on {filter_.key!r}: expected an operator that is exact in Qdrant ({known}), "
-            f"got {filter_.operator.value!r}."
+            f"got {filter_.operator.value!r}. Qdrant finds parts of a text in the case they are written in, "
+            "and whole words in any case: ingest the field in small letters too, and match that."
         )
     return make(_path(filter_.key), filter_.value)
 
@@ -162,10 +201,3 @@ _BY_OPERATOR: Mapping[FilterOperator, Callable[[str, Any], Condition]] = {
     FilterOperator.TEXT_MATCH: lambda key, value: HasText(key=key, text=_text(key, value)),
     FilterOperator.IS_EMPTY: _is_empty,
 }
-
-
-def _uuid(node_id: str) -> str:
-    try:
-        return str(uuid.UUID(node_id))
-    except ValueError as error:
-        raise InputError(f"node_ids: expected UUIDs as Tandem gives its chunks, got {node_id!r}.") from error

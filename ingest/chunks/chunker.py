@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ingest.chunks.budget import Budget
 from ingest.chunks.identity import chunk_id
+from ingest.chunks.nodes import with_nodes
 from ingest.chunks.pieces import Piece, pieces_of
 from ingest.chunks.rules import Rules
 from ingest.chunks.sections import Section, sections_of
@@ -93,7 +94,7 @@ class TextChunker:
         for section in self._sections(document):
             for piece in pieces_of(document.text[section.start : section.end], rules):
                 chunks.append(self._chunk(document, corpus, len(chunks), section, piece, rules.prefix))
-        return chunks
+        return with_nodes(document, chunks)
 
     def _rules(self, document: Document) -> Rules:
         prefix = Prefix()

@@ -11,15 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.node_parser import HierarchicalNodeParser
-from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, TransformComponent
+from llama_index.core.schema import (
+    BaseNode,
+    MetadataMode,
+    NodeRelationship,
+    TextNode,
+    TransformComponent,
+)
 from llama_index.core.schema import Document as LlamaDocument
 
 from ingest.chunks.chunker import budget_of, check_version, distinct
 from ingest.chunks.identity import chunk_id
+from ingest.chunks.nodes import with_nodes
 from ingest.chunks.titles import Prefix, prefix_of
 from retriever.errors import InputError, ModelMismatchError
 from retriever.models.protocol import Tokenizer
-from retriever.payload import RESERVED_FIELDS
+from retriever.payload import NEXT, PREVIOUS, RESERVED_FIELDS, SOURCE, node_fields
 from retriever.records import Chunk, ChunkerSpec, Document
 
 _NO_SETTINGS = frozenset({"class_name", "callback_manager", "id_func", "include_prev_next_rel"})
@@ -31,6 +38,11 @@ _SECRET = re.compile(
 
 _SHOWN = 40
 
+_KNOWN_BETTER = frozenset({"start_char_idx", "end_char_idx"})
+"""What is said of the place of a node: a chunk is checked to have its own."""
+
+_HIDDEN_KEYS = frozenset({"excluded_embed_metadata_keys", "excluded_llm_metadata_keys"})
+
 
 class NodeParserChunker:
     """Cuts documents with a LlamaIndex node parser.
@@ -38,10 +50,13 @@ class NodeParserChunker:
     - Each node is a chunk, white space at its ends aside; nodes without text are left out. Text that is
       not in the document as it is, because the parser rewrote it, is refused: a chunk must be found
       in its document.
-    - Its metadata are those of the document and what the parser added or changed.
+    - Its metadata are those of the document and what the parser added or changed. What else the parser
+      says of it is kept too, but for its id: that of its chunk is the same in each run. Nodes that refer
+      to each other do so by these.
     - A chunk of more than `spec.max_tokens` tokens by any tokenizer is refused, never truncated.
     - The parser does not see the metadata when it measures: they are not embedded.
-    - Parsers that make chunks of chunks are refused: only the smallest could be stored.
+    - Parsers that make chunks of chunks are refused: only the smallest could be stored. Their leaves can be
+      ingested as nodes.
 
     Parameters
     ----------
@@ -103,7 +118,7 @@ class NodeParserChunker:
         prefixes = [title.before(document.text, start) for start, _ in places]
         texts = [document.text[start:end] for start, end in places]
         counts = self._counts(document, [one + text for one, text in zip(prefixes, texts, strict=True)])
-        return [
+        chunks = [
             Chunk(
                 chunk_id=chunk_id(
                     corpus=corpus,
@@ -124,6 +139,8 @@ class NodeParserChunker:
             )
             for index, node in enumerate(nodes)
         ]
+        ids = {node.node_id: chunk.chunk_id for node, chunk in zip(nodes, chunks, strict=True)}
+        return with_nodes(document, chunks, [_parsed(document, node, ids) for node in nodes])
 
     def _nodes(self, document: Document) -> Sequence[BaseNode]:
         given = LlamaDocument(
@@ -187,7 +204,8 @@ def _checked(parser: object) -> TransformComponent:
 def _nested(parser: object) -> InputError:
     return InputError(
         f"parser: expected one that makes chunks of documents, got {type(parser).__name__}, which makes "
-        "chunks of chunks too. Take the parser of its smallest chunks alone."
+        "chunks of chunks too. Take the parser of its smallest chunks alone, or parse first and ingest the "
+        "leaves: documents_from(get_leaf_nodes(nodes))."
     )
 
 
@@ -232,6 +250,27 @@ def _places(document: Document, nodes: Sequence[BaseNode]) -> list[tuple[int, in
             )
         places.append((start, start + len(text)))
     return places
+
+
+def _parsed(document: Document, node: BaseNode, ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a parser said of a node, in the terms of stored chunks."""
+    said = {name: value for name, value in node_fields(node).items() if name not in _KNOWN_BETTER}
+    if said["class_name"] == TextNode.class_name():
+        del said["class_name"]
+    for name in _HIDDEN_KEYS & said.keys():  # the document that the parser got hid all of its own
+        said[name] = [
+            *document.node.get(name, ()),
+            *(key for key in said[name] if key not in document.metadata),
+        ]
+    if "index_id" in said:
+        said["index_id"] = ids.get(said["index_id"], said["index_id"])
+    if "relationships" in said:
+        said["relationships"] = {
+            kind: {**related, "node_id": ids.get(related["node_id"], related["node_id"])}
+            for kind, related in said["relationships"].items()
+            if kind not in {SOURCE, PREVIOUS, NEXT}
+        }
+    return {name: value for name, value in said.items() if value}
 
 
 def _metadata(document: Document, index: int, node: BaseNode) -> dict[str, Any]:

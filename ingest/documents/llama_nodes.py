@@ -7,13 +7,17 @@ from typing import Any
 
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import Document as LlamaDocument
 
 from retriever.errors import SourceError
+from retriever.payload import INHERITED, SOURCE, node_fields
 from retriever.records import Document
 
 
 def document_of_node(node: object) -> Document:
-    """Return a LlamaIndex document or node as a document: its id, text and metadata.
+    """Return a LlamaIndex document or node as a document: its id, text and metadata, and what else it says.
+
+    Of a document, only what its chunks can have of it is kept; its embedding, if it has one, is not.
 
     Raises
     ------
@@ -26,7 +30,24 @@ def document_of_node(node: object) -> Document:
             f"{type(node).__name__}; convert it"
         )
     text = node.get_content(metadata_mode=MetadataMode.NONE)
-    return Document(doc_id=node.node_id, text=text, metadata=dict(node.metadata))
+    return Document(doc_id=node.node_id, text=text, metadata=dict(node.metadata), node=_fields(node))
+
+
+def _fields(node: BaseNode) -> dict[str, Any]:
+    try:
+        fields = node_fields(node)
+        source = node.source_node
+    except ValueError as error:
+        raise SourceError(
+            f"node: expected what LlamaIndex can write as JSON, got {error}; set what cannot to None (what "
+            "an IndexNode refers to can be given to the retriever, as object_map={index_id: object})"
+        ) from error
+    if not isinstance(node, LlamaDocument):
+        return fields
+    kept = {name: fields[name] for name in INHERITED if name in fields}
+    if source is not None:
+        kept["relationships"] = {SOURCE: fields["relationships"][SOURCE]}
+    return kept
 
 
 def loaded(reader: object, load_kwargs: dict[str, Any]) -> Iterable[object]:

@@ -83,6 +83,18 @@ def check_document(document: Document) -> None:
     check_unicode(document.doc_id, "id")
     check_text(document.text)
     check_metadata(document.metadata)
+    _check_node(document.node)
+
+
+def _check_node(node: Mapping[str, Any]) -> None:
+    try:
+        written = json.dumps(dict(node), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SourceError(
+            f"node: expected JSON values beside text and metadata, got others ({error}); convert them or "
+            "leave them out"
+        ) from error
+    check_unicode(written, "node")
 
 
 def check_text(text: str) -> None:

@@ -19,10 +19,11 @@ from llama_index.core.node_parser import (
     SentenceWindowNodeParser,
     TokenTextSplitter,
 )
-from llama_index.core.schema import BaseNode, NodeRelationship, TextNode
+from llama_index.core.schema import BaseNode, IndexNode, NodeRelationship, RelatedNodeInfo, TextNode
 
 from ingest.chunks import NODE_PARSER, ChunkSettings, TextChunker, chunker_for, chunker_of, parser_identity
 from retriever.errors import InputError, ModelMismatchError
+from retriever.payload import NEXT, PARENT, PREVIOUS, SOURCE
 from retriever.records import Chunk, Document
 from retriever.testing import FakeModel
 
@@ -121,6 +122,36 @@ class TestParsers:
             {"shelf": 1, "header_path": "/"},
             {"shelf": 1, "header_path": "/One/"},
         ]
+
+    def test_their_chunks_know_each_other_by_ids_that_are_the_same_in_each_run(
+        self, parser: NodeParser
+    ) -> None:
+        chunks = cut(parser)
+        ids = [chunk.chunk_id for chunk in chunks]
+        related = [chunk.node["relationships"] for chunk in chunks]
+        assert [one.get(NEXT, {}).get("node_id") for one in related] == [*ids[1:], None]
+        assert [one.get(PREVIOUS, {}).get("node_id") for one in related] == [None, *ids[:-1]]
+        assert {one[SOURCE]["node_id"] for one in related} == {"doc"}
+
+    def test_what_they_hide_from_a_language_model_stays_hidden_and_no_more(self) -> None:
+        chunks = cut(SentenceWindowNodeParser(), metadata={"shelf": 1})
+        for chunk in chunks:
+            assert chunk.node["excluded_llm_metadata_keys"] == ["window", "original_text"]
+        assert "excluded_llm_metadata_keys" not in cut(MarkdownNodeParser(), metadata={"shelf": 1})[0].node
+
+    def test_nodes_that_point_to_each_other_point_to_chunks(self) -> None:
+        class Pointing(Scripted):
+            def _parse_nodes(self, nodes: Sequence[BaseNode], *_: Any, **__: Any) -> list[BaseNode]:
+                table = TextNode(
+                    text="c d", relationships={NodeRelationship.SOURCE: nodes[0].as_related_node_info()}
+                )
+                table.relationships[NodeRelationship.PARENT] = RelatedNodeInfo(node_id="elsewhere")
+                return [IndexNode(text="a b", index_id=table.node_id), table]
+
+        about, table = cut(Pointing(), "a b c d")
+        assert (about.node["class_name"], about.node["index_id"]) == ("IndexNode", table.chunk_id)
+        assert table.node["relationships"][PARENT]["node_id"] == "elsewhere"
+        assert "class_name" not in table.node
 
     def test_repeated_text_has_its_own_places(self) -> None:
         chunks = cut(Scripted(texts=["a b", "a b", " ", "a b\n"]), "a b a b a b")

@@ -128,7 +128,7 @@ def test_models_and_combinations_can_be_given_by_any_of_their_names(command: Com
     ran = command(*run, "--combine", f"{small}+wordllama")
     assert ran.status == 0, ran.err
     (status,) = command("ingest", "status", "--json").json["corpora"]
-    assert status["manifest"]["combinations"] == [[KEY, small.name]]
+    assert status["manifest"]["combinations"] == [{"parts": [KEY, small.name], "storage": "float32"}]
     assert set(status["missing"].values()) == {0}
 
 

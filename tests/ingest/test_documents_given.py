@@ -57,15 +57,17 @@ class Broken(BaseReader):
 
 
 class TestLlamaIndex:
-    def test_documents_and_nodes_keep_id_text_and_metadata(self) -> None:
+    def test_documents_and_nodes_keep_id_text_metadata_and_what_else_they_say(self) -> None:
         given = [
             LlamaDocument(doc_id="a", text=" A.\n", metadata={"x": 1}, excluded_embed_metadata_keys=["x"]),
             TextNode(id_="b", text="B.", metadata={"tags": ["y"]}),
             Document(doc_id="c", text="C."),
         ]
         assert list(documents_from(given)) == [
-            Document(doc_id="a", text=" A.\n", metadata={"x": 1}),
-            Document(doc_id="b", text="B.", metadata={"tags": ["y"]}),
+            Document(
+                doc_id="a", text=" A.\n", metadata={"x": 1}, node={"excluded_embed_metadata_keys": ["x"]}
+            ),
+            Document(doc_id="b", text="B.", metadata={"tags": ["y"]}, node={"class_name": "TextNode"}),
             Document(doc_id="c", text="C."),
         ]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from operator import ge, gt, le, lt
 from typing import Any
 
 import pytest
@@ -159,6 +160,67 @@ def test_any_and_all_take_a_text_as_one_value(shared_corpus: Corpus, chunks: tup
     assert selected(shared_corpus, one("lang", Op.ALL, ["de"])) == german
 
 
+def _brute(operator: FilterOperator, value: Any, stored: Any) -> bool:  # noqa: PLR0911  # one per operator
+    """Say what our documentation says of one filter: of a list, one element is enough."""
+    elements = stored if isinstance(stored, list) else [stored]
+    is_empty = stored is None or stored in ([], "")
+    match operator:
+        case Op.EQ:
+            return any(type(one) is not bool and one == value for one in elements)
+        case Op.IN | Op.ANY:
+            return any(_brute(Op.EQ, one, stored) for one in value)
+        case Op.ALL:
+            return all(_brute(Op.EQ, one, stored) for one in value)
+        case Op.NE:
+            return not _brute(Op.EQ, value, stored)
+        case Op.NIN:
+            return not _brute(Op.IN, value, stored)
+        case Op.GT | Op.GTE | Op.LT | Op.LTE:
+            compare = {Op.GT: gt, Op.GTE: ge, Op.LT: lt, Op.LTE: le}[operator]
+            return any(
+                compare(one, value)
+                for one in elements
+                if isinstance(one, int | float) and type(one) is not bool
+            )
+        case Op.TEXT_MATCH:
+            return any(isinstance(one, str) and value in one for one in elements)
+        case Op.CONTAINS if isinstance(stored, str):
+            return isinstance(value, str) and value in stored
+        case Op.CONTAINS:
+            return isinstance(stored, list) and _brute(Op.EQ, value, stored)
+        case _:
+            return is_empty
+
+
+KEYS = ["page", "weight", "lang", "tags", "title", "two words", "Größe", "remark", "draft", "absent"]
+TEXTS = st.sampled_from(["de", "t1", "basil", "ba", "Ba", "seen", "", "s", " "])
+NUMBERS = st.sampled_from([0, 1, 7, 20, -1, 0.25, 2.0, 5.75, 2**53 + 1])
+SCALARS = TEXTS | NUMBERS
+LISTS = st.lists(TEXTS, max_size=3) | st.lists(st.sampled_from([0, 1, 7, 20]), max_size=3)
+VALUES: dict[FilterOperator, st.SearchStrategy[Any]] = {
+    **dict.fromkeys([Op.EQ, Op.NE, Op.CONTAINS], SCALARS),
+    **dict.fromkeys([Op.GT, Op.GTE, Op.LT, Op.LTE], NUMBERS),
+    **dict.fromkeys([Op.IN, Op.NIN, Op.ANY, Op.ALL], LISTS),
+    Op.TEXT_MATCH: TEXTS,
+    Op.IS_EMPTY: st.none(),
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_any_filter_on_any_field_selects_what_brute_force_over_the_payloads_does(
+    shared_corpus: Corpus, chunks: tuple[Chunk, ...], data: st.DataObject
+) -> None:
+    operator = data.draw(st.sampled_from(list(VALUES)))
+    key, value = data.draw(st.sampled_from(KEYS)), data.draw(VALUES[operator])
+    found = selected(shared_corpus, one(key, operator, value))
+    assert found == expected(chunks, lambda fields: _brute(operator, value, fields.get(key)))
+
+
+def test_the_brute_force_knows_every_operator() -> None:
+    assert set(VALUES) == set(Op) - {Op.TEXT_MATCH_INSENSITIVE}
+
+
 def test_dots_in_a_key_reach_into_nested_metadata(shared_corpus: Corpus, chunks: tuple[Chunk, ...]) -> None:
     ann = expected(chunks, lambda fields: fields["author"]["name"] == "Ann")
     assert selected(shared_corpus, one("author.name", Op.EQ, "Ann")) == ann
@@ -182,6 +244,7 @@ def test_node_ids_and_document_ids_restrict_as_well(shared_corpus: Corpus, chunk
     assert selected(shared_corpus, None, doc_ids=["doc-3", "never"]) == {3, 15, 27, 39}
     together = selected(shared_corpus, one("lang", Op.EQ, "en"), node_ids=ids, doc_ids=["doc-3", "doc-4"])
     assert together == {3, 15}
+    assert selected(shared_corpus, None, node_ids=["doc-3", ids[4], "never"]) == {3, 15, 27, 39, 4}
     assert selected(shared_corpus, None, node_ids=[]) == set()
     assert selected(shared_corpus, None, doc_ids=[]) == set()
 
@@ -189,7 +252,12 @@ def test_node_ids_and_document_ids_restrict_as_well(shared_corpus: Corpus, chunk
 @pytest.mark.parametrize(
     ("key", "operator", "value", "words"),
     [
-        ("title", Op.TEXT_MATCH_INSENSITIVE, "ba", r"operator that is exact.*'text_match_insensitive'"),
+        (
+            "title",
+            Op.TEXT_MATCH_INSENSITIVE,
+            "ba",
+            r"operator that is exact.*'text_match_insensitive'.*ingest the field in small letters too",
+        ),
         ("lang", Op.EQ, None, "a text or a number to equal, got None"),
         ("lang", Op.NE, None, "to equal, got None"),
         ("lang", Op.EQ, ["de"], r"to equal, got \['de'\]"),
@@ -217,7 +285,11 @@ def test_what_qdrant_cannot_say_exactly_is_refused(
         to_condition(one(key, operator, value))
 
 
-@pytest.mark.parametrize("node_id", ["", "node-1", "123"])
-def test_a_node_id_that_is_no_uuid_is_refused(node_id: str) -> None:
-    with pytest.raises(InputError, match=f"node_ids: .*{node_id!r}"):
-        to_condition(None, node_ids=[node_id])
+@pytest.mark.parametrize("name", ["node_ids", "doc_ids"])
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [([""], "got ''"), (["doc-3", None], "got None"), ("doc-3", "a list of ids, got the text")],
+)
+def test_ids_that_are_none_are_refused(name: str, ids: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected .*{words}"):
+        to_condition(None, **{name: ids})
