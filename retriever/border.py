@@ -12,7 +12,7 @@ import numpy as np
 
 from retriever.errors import ModelMismatchError, ShapeError
 from retriever.models.protocol import FloatArray
-from retriever.records import ModelSpec
+from retriever.records import LEXICAL, ModelSpec
 
 _UNIT_TOLERANCE = 1e-3
 
@@ -61,10 +61,12 @@ def check_distinct(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
     Raises
     ------
     ModelMismatchError
-        If two would be stored under one name.
+        If two would be stored under one name, or one under that of the lexical vectors.
     """
     by_key: dict[str, ModelSpec] = {}
     for model in models:
+        if model.key == LEXICAL:
+            raise ModelMismatchError(f"models: expected another name than {LEXICAL}, which stands for words.")
         other = by_key.setdefault(model.key, model)
         if other is not model:
             raise ModelMismatchError(

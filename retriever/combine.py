@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from retriever.errors import InputError, ShapeError
 from retriever.models.protocol import FloatArray
+from retriever.records import split_part
 
 _WEIGHT_SUM_TOLERANCE = 1e-6
 
@@ -55,26 +56,67 @@ def weigh(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
     return np.hstack(scaled) * np.float32(np.sqrt(len(parts)))
 
 
-def contributions(query: FloatArray, stored: FloatArray, sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Return each model's summand of one score.
+def shares(
+    query: Sequence[FloatArray], stored: Sequence[FloatArray], weights: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return each part's summand of the scores of some chunks for one query.
 
     Parameters
     ----------
-    query : float32, shape (Σ d_i,)
-        A row of `weigh`.
-    stored : float32, shape (Σ d_i,)
-        A row of `concatenate`.
-    sizes
-        The d_i.
+    query : N arrays, float32, shape (d_i,)
+        Unit vectors, or means of such.
+    stored : N arrays, float32, shape (n_chunks, d_i)
+        Unit rows.
+    weights
+        One per part.
 
     Returns
     -------
-    float64, shape (N,)
-        ``w_i·cos_i``; their sum is the score.
+    float64, shape (n_chunks, N)
+        ``w_i·cos_i``; the sum of a row is the score.
     """
-    products = query.astype(np.float64) * stored.astype(np.float64)
-    starts = np.cumsum([0, *sizes[:-1]])
-    return np.add.reduceat(products, starts)
+    cosines = [
+        rows.astype(np.float64) @ part.astype(np.float64) for part, rows in zip(query, stored, strict=True)
+    ]
+    summands: NDArray[np.float64] = np.stack(cosines, axis=1) * np.asarray(weights)
+    return summands
+
+
+def truncated(rows: FloatArray, dimensions: int | None) -> FloatArray:
+    """Return the first dimensions of unit rows as unit rows again: a Matryoshka model is trained for it.
+
+    Parameters
+    ----------
+    rows : float32, shape (n, d)
+    dimensions
+        At most d; None for all.
+
+    Returns
+    -------
+    float32, shape (n, dimensions)
+
+    Raises
+    ------
+    ShapeError
+        If a row is zero as far as it is kept: it has no direction.
+    """
+    if dimensions is None:
+        return rows
+    kept = rows[:, :dimensions]
+    lengths = np.linalg.norm(kept, axis=1, keepdims=True)
+    if not lengths.all():
+        raise ShapeError(
+            f"truncated vectors: expected rows with a direction in their first {dimensions} dimensions, "
+            "got one that is zero there. Keep more dimensions of this model."
+        )
+    rows_again: FloatArray = kept / lengths
+    return rows_again
+
+
+def parts_of(vectors: Mapping[str, FloatArray], parts: Sequence[str]) -> list[FloatArray]:
+    """Return the rows of each part of a combination, from the vectors of whole models by key."""
+    split = [split_part(part) for part in parts]
+    return [truncated(vectors[key], dimensions) for key, dimensions in split]
 
 
 def equal_weights(keys: Sequence[str]) -> dict[str, float]:
@@ -147,3 +189,21 @@ def spread(vectors: FloatArray) -> float:
     rows = vectors.astype(np.float64)
     cosines = (rows @ rows.T)[np.triu_indices(len(rows), k=1)]
     return float(cosines.std())
+
+
+def lift(vectors: FloatArray) -> float:
+    """Return how far the nearest other row stands out: its cosine over the mean cosine, in spreads.
+
+    The mean over all rows; 0 where cosines do not spread.
+
+    Parameters
+    ----------
+    vectors : float32, shape (n, d)
+        Unit rows, n at least 2.
+    """
+    rows = vectors.astype(np.float64)
+    cosines = rows @ rows.T
+    pairs = cosines[np.triu_indices(len(rows), k=1)]
+    np.fill_diagonal(cosines, -np.inf)
+    width = float(pairs.std())
+    return float((cosines.max(axis=1).mean() - pairs.mean()) / width) if width else 0.0

@@ -6,7 +6,7 @@ they are made of, in the same write.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
@@ -15,12 +15,24 @@ import numpy as np
 
 from retriever import payload
 from retriever.border import check_distinct, check_vectors
-from retriever.combine import concatenate, spread
+from retriever.combine import concatenate, lift, parts_of, spread
 from retriever.corpus_reader import CorpusReader, StoredDocument, StoredVectors
 from retriever.corpus_record import CorpusRecord
-from retriever.errors import InputError, ShapeError
+from retriever.errors import InputError, ModelMismatchError, ShapeError
+from retriever.lexical import encode_chunks, encode_query
 from retriever.models.protocol import FloatArray
-from retriever.records import COMBINED, Chunk, ChunkerSpec, CorpusManifest, Deployment, ModelSpec
+from retriever.records import (
+    FULL_STORAGE,
+    LEXICAL,
+    Chunk,
+    ChunkerSpec,
+    Combination,
+    CorpusManifest,
+    Deployment,
+    LexicalSpec,
+    ModelSpec,
+    split_part,
+)
 from retriever.store.filters import (
     AllOf,
     HasId,
@@ -29,11 +41,13 @@ from retriever.store.filters import (
     of_documents,
 )
 from retriever.store.protocol import Collection as PointCollection
-from retriever.store.protocol import Point, VectorStore
+from retriever.store.protocol import Point, SparseVector, VectorStore
 
 __all__ = ["Corpus", "StoredDocument", "StoredVectors"]
 
 _SPREAD_SAMPLE = 1000
+_LEXICAL_SAMPLE = 100
+_EXCERPT_WORDS = 12
 _BATCH = 256
 
 
@@ -144,11 +158,8 @@ class Corpus(CorpusReader):
             key = self._manifest.resolve(name)
             self._check_droppable(key)
             manifest = self._manifest
-            gone = tuple(keys for keys in manifest.combinations if key in keys)
-            self._save(
-                manifest=manifest.without(key),
-                dropping=(key, *(COMBINED.join(keys) for keys in gone)),
-            )
+            gone = tuple(one.vector for one in manifest.combinations if key in one.keys)
+            self._save(manifest=manifest.without(key), dropping=(key, *gone))
             self._finish_dropping()
 
     def write(
@@ -183,8 +194,8 @@ class Corpus(CorpusReader):
             )
         for key in self._manifest.keys:
             check_vectors(self._manifest.model(key), vectors.get(key), rows=len(chunks))
-        self._refresh_combinations()
-        stored = {**vectors, **self._combined(vectors)}
+        self._refresh_derived()
+        stored: dict[str, Any] = {**vectors, **self._combined(vectors), **self._lexical(chunks)}
         self._collection.upsert(
             [
                 Point(
@@ -242,53 +253,171 @@ class Corpus(CorpusReader):
         if chunk_ids:
             self._collection.delete(HasId(ids=tuple(chunk_ids)))
 
-    def add_combination(self, keys: Sequence[str]) -> None:
+    def add_combination(self, parts: Sequence[str], *, storage: str = FULL_STORAGE) -> Combination:
         """Keep the concatenated vectors of these models, made from stored vectors; nothing is embedded.
+
+        A rerun after an interruption fills what is missing. The vector of one whole model at full
+        storage is there anyway: nothing is added for it.
+
+        Parameters
+        ----------
+        parts
+            Models by any of their names, each whole or its first dimensions (``"A@128"``).
+        storage
+            What the engine scans, see `Combination`.
+
+        Raises
+        ------
+        InputError
+            If the corpus has no vectors of one of the models.
+        """
+        self._refresh()
+        combination = Combination(self._manifest.ordered(parts), storage)
+        if combination.is_stored_anyway:
+            return combination
+        if combination not in self._manifest.combinations:
+            if combination.vector in self._record.dropping:
+                self._finish_dropping()
+            size = sum(self._manifest.size(part) for part in combination.parts)
+            self._collection.add_vector(combination.vector, size, storage=storage)
+            combinations = (*self._manifest.combinations, combination)
+            self._save(manifest=replace(self._manifest, combinations=combinations))
+        self._fill_combination(combination)
+        return combination
+
+    def add_lexical(self, spec: LexicalSpec) -> None:
+        """Keep a BM25 vector of every chunk, made from the stored text; nothing is embedded.
 
         A rerun after an interruption fills what is missing.
 
         Raises
         ------
-        InputError
-            If the corpus has no vectors of one of the models, or there are fewer than two.
+        ModelMismatchError
+            If the corpus has BM25 vectors that were made otherwise.
         """
         self._refresh()
-        keys = self._manifest.ordered(keys)
-        name = COMBINED.join(keys)
-        if len(keys) == 1:
-            raise InputError(f"combination: expected two models or more, got {name} alone.")
-        if keys not in self._manifest.combinations:
-            size = sum(self._manifest.model(key).dimensions for key in keys)
-            if name in self._record.dropping:
+        stored = self._manifest.lexical
+        if stored is not None and stored.fingerprint != spec.fingerprint:
+            raise ModelMismatchError(
+                f"corpus {self.name!r} at {self._location}: expected BM25 vectors made with {stored}, "
+                f"got {spec}. Leave the settings out, or drop {LEXICAL} first."
+            )
+        if stored is None:
+            if LEXICAL in self._record.dropping:
                 self._finish_dropping()
-            self._collection.add_vector(name, size)
-            combinations = (*self._manifest.combinations, keys)
-            self._save(manifest=replace(self._manifest, combinations=combinations))
-        self._fill_combination(keys)
+            self._collection.add_sparse_vector(LEXICAL)
+            self._save(manifest=replace(self._manifest, lexical=spec))
+        self._fill_lexical(spec)
+
+    def fill_derived(self) -> None:
+        """Make the vectors that are derived from others, or from text, where chunks lack them."""
+        self._refresh()
+        for combination in self._manifest.combinations:
+            self._fill_combination(combination)
+        if self._manifest.lexical is not None:
+            self._fill_lexical(self._manifest.lexical)
+
+    def drop_derived(self, vector: str) -> None:
+        """Delete a concatenated vector, or the BM25 vectors (``"bm25"``), and the deployments that need it.
+
+        What they were made from stays, so they can be made again. Locks the corpus. Cut short, the next
+        writer deletes what is left.
+
+        Raises
+        ------
+        InputError
+            If there is no such vector, or it is served.
+        StoreLockedError
+            If there is another writer.
+        """
+        with self.lock(f"drop {vector}"):
+            manifest = self._manifest
+            if vector not in manifest.derived:
+                raise InputError(
+                    f"corpus {self.name!r} at {self._location}: expected a vector that was made for a "
+                    f"deployment ({', '.join(manifest.derived) or 'there is none'}), got {vector!r}."
+                )
+            if self.served is not None and vector in _needed(self.served):
+                raise InputError(
+                    f"corpus {self.name!r} at {self._location}: expected a vector that is not served, but "
+                    f"{self.served.name} is, with {vector}. Deploy another one first."
+                )
+            kept = [one for one in self._record.deployments if vector not in _needed(one)]
+            if vector == LEXICAL:
+                spreads = {leg: value for leg, value in manifest.spreads.items() if leg != LEXICAL}
+                manifest = replace(manifest, lexical=None, lexical_scale=1.0, spreads=spreads)
+            else:
+                combinations = tuple(one for one in manifest.combinations if one.vector != vector)
+                manifest = replace(manifest, combinations=combinations)
+            self._save(
+                manifest=manifest,
+                deployments=tuple(kept),
+                serving=None if self.served is None else kept.index(self.served),
+                dropping=(vector,),
+            )
+            self._finish_dropping()
 
     def measure_spreads(self) -> None:
-        """Measure each model's spread of cosines on a sample of chunks and keep it in the manifest.
+        """Measure how far the scores of each leg spread, on a sample of chunks; keep it in the manifest.
 
-        Ids of chunks are hashes, so the first ones in the order of ids are a random sample that
-        every run draws alike.
+        Each model, and each part of a combination that is not a whole model, has the standard deviation
+        of the cosines between sampled chunks. BM25 scores have no spread that could be compared (most are
+        0): that of the lexical leg is what makes its typical best hit stand out as far as those of the
+        models do, in spreads. Ids of chunks are hashes, so the first ones in the order of ids are a random
+        sample that every run draws alike.
         """
-        sample: list[Point] = []
-        for points in self._collection.scroll(with_vectors=self._manifest.keys, fields=()):
-            sample.extend(points)
-            if len(sample) >= _SPREAD_SAMPLE:
-                break
+        sample = self._sample()
+        parts = dict.fromkeys(
+            [*self._manifest.keys, *(part for one in self._manifest.combinations for part in one.parts)]
+        )
         spreads: dict[str, float] = {}
-        for key in self._manifest.keys:
-            rows = [point.vectors[key] for point in sample[:_SPREAD_SAMPLE] if key in point.vectors]
+        lifts: list[float] = []
+        for part in parts:
+            key, _ = split_part(part)
+            rows = [point.vectors[key] for point in sample if key in point.vectors]
             if len(rows) > 1:
-                spreads[key] = spread(np.array(rows, dtype=np.float32))
+                (cut,) = parts_of({key: np.array(rows, dtype=np.float32)}, [part])
+                spreads[part] = spread(cut)
+                lifts.append(lift(cut))
+        scale = self._manifest.lexical_scale
+        if self._manifest.lexical is not None and any(lifts):
+            scale = self._lexical_scale(sample, self._manifest.lexical)
+            spreads[LEXICAL] = 1 / float(np.mean([one for one in lifts if one]))
         self._refresh()
-        self._save(manifest=replace(self._manifest, spreads=spreads))
+        if self._serves_lexical:  # a scale that moved would move the scores of a deployment
+            scale = self._manifest.lexical_scale
+        self._save(manifest=replace(self._manifest, spreads=spreads, lexical_scale=scale))
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Serve this from now on: one atomic write; readers see the old one or the new one."""
         self._refresh()
-        self._save(deployments=(*self._record.deployments, deployment))
+        self._save(deployments=(*self._record.deployments, deployment), serving=None)
+
+    def serve(self, number: int) -> Deployment:
+        """Serve an earlier deployment again, by its place in the list from 0: one atomic write.
+
+        Raises
+        ------
+        InputError
+            If there is none, or its vectors have been deleted since.
+        """
+        self._refresh()
+        there = self._record.deployments
+        if not 0 <= number < len(there):
+            raise InputError(
+                f"corpus {self.name!r} at {self._location}: expected one of {len(there)} deployments, "
+                f"got number {number + 1}."
+            )
+        deployment = there[number]
+        known = {*self._manifest.keys, *self._manifest.derived}
+        gone = sorted(_needed(deployment) - known)
+        if gone:
+            raise InputError(
+                f"corpus {self.name!r} at {self._location}: expected the vectors of deployment "
+                f"{deployment.name}, {', '.join(gone)} has been dropped since. Deploy it again."
+            )
+        self._save(serving=number)
+        return deployment
 
     def flush(self) -> None:
         """Return when everything written survives a power failure."""
@@ -296,14 +425,16 @@ class Corpus(CorpusReader):
 
     def _refresh(self) -> None:
         # Others may have the corpus open and have written since: a change starts from what is there.
-        self._record = self._read()
+        self.refresh()
 
-    def _refresh_combinations(self) -> None:
+    def _refresh_derived(self) -> None:
         # A deployment made while an ingest runs adds one, and finds no chunk that is written without.
-        found = self._read().manifest.combinations
+        stored = self._read().manifest
+        found = stored.combinations
         known = set(self._manifest.keys)
-        combinations = tuple(keys for keys in found if known.issuperset(keys))
-        self._record = replace(self._record, manifest=replace(self._manifest, combinations=combinations))
+        combinations = tuple(one for one in found if known.issuperset(one.keys))
+        manifest = replace(self._manifest, combinations=combinations, lexical=stored.lexical)
+        self._record = replace(self._record, manifest=manifest)
 
     def _save(self, **changes: Any) -> None:
         record = replace(self._record, **changes)
@@ -316,38 +447,83 @@ class Corpus(CorpusReader):
                 f"corpus {self.name!r} at {self._location}: expected another model beside {key}, "
                 "it is the only one. Drop the corpus instead."
             )
-        served = self.deployments[-1] if self.deployments else None
-        if served is not None and key in served.models:
+        served = self.served
+        if served is not None and key in served.combination.keys:
             raise InputError(
                 f"corpus {self.name!r} at {self._location}: expected a model that is not served, but "
-                f"deployment {served.vector} of {served.created or 'unknown date'} serves {key}. "
+                f"deployment {served.name} of {served.created or 'unknown date'} serves {key}. "
                 "Deploy another model first."
             )
 
     def _finish_dropping(self) -> None:
         """Delete the vectors that the record knows as unfinished and no longer as part of the corpus."""
         if self._record.dropping:
-            known = {*self._manifest.keys, *map(COMBINED.join, self._manifest.combinations)}
+            known = {*self._manifest.keys, *self._manifest.derived}
             for name in self._record.dropping:
                 if name not in known:
                     self._collection.drop_vector(name)
             self._save(dropping=())
 
     def _combined(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        return {
-            COMBINED.join(keys): concatenate([vectors[key] for key in keys])
-            for keys in self._manifest.combinations
-        }
+        return {one.vector: concatenate(parts_of(vectors, one.parts)) for one in self._manifest.combinations}
 
-    def _fill_combination(self, keys: tuple[str, ...]) -> None:
-        name = COMBINED.join(keys)
+    def _lexical(self, chunks: Sequence[Chunk]) -> dict[str, Sequence[SparseVector]]:
+        spec = self._manifest.lexical
+        if spec is None or not chunks:
+            return {}
+        return {LEXICAL: encode_chunks([chunk.embedded_text for chunk in chunks], spec)}
+
+    def _fill_combination(self, combination: Combination) -> None:
+        name, keys = combination.vector, combination.keys
         missing = AllOf(parts=(missing_vector(name), *(HasVector(name=key) for key in keys)))
         for points in self._collection.scroll(where=missing, with_vectors=keys, fields=(), batch=_BATCH):
-            parts = [np.array([point.vectors[key] for point in points], dtype=np.float32) for key in keys]
-            rows = concatenate(parts)
-            self._collection.update_vectors(
-                [
-                    Point(point_id=point.point_id, vectors={name: row})
-                    for point, row in zip(points, rows, strict=True)
-                ]
-            )
+            whole = {
+                key: np.array([point.vectors[key] for point in points], dtype=np.float32) for key in keys
+            }
+            self._write_derived(name, points, concatenate(parts_of(whole, combination.parts)))
+
+    def _fill_lexical(self, spec: LexicalSpec) -> None:
+        for points in self._collection.scroll(where=missing_vector(LEXICAL), batch=_BATCH):
+            chunks = [payload.to_chunk(point.payload) for point in points]
+            vectors = encode_chunks([chunk.embedded_text for chunk in chunks], spec)
+            self._write_derived(LEXICAL, points, vectors)
+
+    def _write_derived(self, name: str, points: Sequence[Point], vectors: Iterable[Any]) -> None:
+        self._collection.update_vectors(
+            [
+                Point(point_id=point.point_id, vectors={name: vector})
+                for point, vector in zip(points, vectors, strict=True)
+            ]
+        )
+
+    def _sample(self) -> list[Point]:
+        sample: list[Point] = []
+        fields = () if self._manifest.lexical is None else None  # the text makes excerpts
+        for points in self._collection.scroll(with_vectors=self._manifest.keys, fields=fields):
+            sample.extend(points)
+            if len(sample) >= _SPREAD_SAMPLE:
+                break
+        return sample[:_SPREAD_SAMPLE]
+
+    def _lexical_scale(self, sample: Sequence[Point], spec: LexicalSpec) -> float:
+        """Return the mean BM25 score of the best other chunk for excerpts of some chunks."""
+        best: list[float] = []
+        for point in sample[:_LEXICAL_SAMPLE]:
+            words = payload.to_chunk(point.payload).text.split()
+            middle = max(0, (len(words) - _EXCERPT_WORDS) // 2)
+            excerpt = encode_query(" ".join(words[middle : middle + _EXCERPT_WORDS]), spec)
+            found = self.search_lexical(excerpt, k=2)
+            others = [scored.score for scored in found if scored.point.point_id != point.point_id]
+            if others:
+                best.append(others[0])
+        return float(np.mean(best)) if best else 1.0
+
+    @property
+    def _serves_lexical(self) -> bool:
+        return any(one.lexical_fingerprint for one in self._record.deployments)
+
+
+def _needed(deployment: Deployment) -> set[str]:
+    """Return the named vectors that serving a deployment takes."""
+    vectors = {deployment.vector, *deployment.combination.keys}
+    return {*vectors, LEXICAL} if deployment.lexical_fingerprint else vectors

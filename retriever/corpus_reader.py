@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from retriever import payload
 from retriever.border import check_queries, difference
 from retriever.corpus_record import CorpusRecord
-from retriever.errors import ModelMismatchError, StoreCorruptError
+from retriever.errors import CorpusUnfinishedError, InputError, ModelMismatchError, StoreCorruptError
 from retriever.models.protocol import FloatArray
-from retriever.records import COMBINED, Chunk, CorpusManifest, Deployment, ModelSpec
+from retriever.records import LEXICAL, Chunk, Combination, CorpusManifest, Deployment, ModelSpec
 from retriever.store.filters import AllOf, Condition, HasId, HasVector, Matches, of_documents
 from retriever.store.protocol import Collection as PointCollection
-from retriever.store.protocol import Point, ScoredPoint
+from retriever.store.protocol import Point, ScoredPoint, SparseVector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class CorpusReader:
     def __init__(self, collection: PointCollection, *, location: str) -> None:
         self._collection = collection
         self._location = location
-        self._record = CorpusRecord.from_json(collection.read_record())
+        self._record = self._read()
 
     @property
     def name(self) -> str:
@@ -64,8 +64,23 @@ class CorpusReader:
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
-        """All deployments, oldest first; the last one is served."""
+        """All deployments, oldest first."""
         return self._record.deployments
+
+    @property
+    def served(self) -> Deployment | None:
+        """The deployment that is served; None where there is none."""
+        return self._record.served
+
+    @property
+    def serving(self) -> int:
+        """The place of the deployment that is served in the list of all, from 0; -1 where there is none."""
+        count = len(self._record.deployments)
+        return count - 1 if self._record.serving is None else self._record.serving
+
+    def refresh(self) -> None:
+        """Read the record again: others may have written it since."""
+        self._record = self._read()
 
     def check_model(self, spec: ModelSpec) -> None:
         """Raise `ModelMismatchError` unless `spec` is the model of its key that was stored."""
@@ -84,7 +99,7 @@ class CorpusReader:
             return {}
         where = HasId(ids=tuple(chunk_ids))
         return {
-            point.point_id: point.vectors
+            point.point_id: point.dense
             for points in self._collection.scroll(where=where, with_vectors=keys, fields=())
             for point in points
             if all(key in point.vectors for key in keys)
@@ -111,7 +126,7 @@ class CorpusReader:
                 for point in points:
                     text = payload.to_chunk(point.payload).embedded_text
                     if text in wanted:
-                        found.setdefault(text, point.vectors)
+                        found.setdefault(text, point.dense)
                 if len(found) > before:
                     break
             else:
@@ -152,6 +167,23 @@ class CorpusReader:
         for points in self._collection.scroll(where=where):
             yield [payload.to_chunk(point.payload) for point in points]
 
+    def texts(self) -> Iterator[str]:
+        """Yield what was embedded of each stored chunk, in the order of their ids."""
+        for chunks in self.chunks():
+            for chunk in chunks:
+                yield chunk.embedded_text
+
+    def payloads(self, where: Condition) -> Iterator[Mapping[str, Any]]:
+        """Yield the payloads of matching chunks, in the order of their ids."""
+        for points in self._collection.scroll(where=where):
+            for point in points:
+                yield point.payload
+
+    def vector_blocks(self, keys: Sequence[str]) -> Iterator[list[Point]]:
+        """Yield the chunks that have vectors of all these models, with these, in the order of their ids."""
+        where = AllOf(parts=tuple(HasVector(name=key) for key in keys))
+        yield from self._collection.scroll(where=where, with_vectors=keys, fields=())
+
     def read_vectors(self, keys: Sequence[str]) -> StoredVectors:
         """Return all vectors of these models, in the order of the chunk ids.
 
@@ -178,24 +210,81 @@ class CorpusReader:
             },
         )
 
-    def search(
+    def search(  # noqa: PLR0913  # what a search is
         self,
         queries: FloatArray,
         *,
-        vector: str,
+        combination: Combination,
         k: int,
         where: Condition | None = None,
+        with_vectors: Sequence[str] = (),
+        approximate: bool = False,
     ) -> list[list[ScoredPoint]]:
-        """Return the best `k` chunks per query with their vectors, exactly; see the store's `search`.
+        """Return the best `k` chunks per query, exactly; see the store's `search`.
 
         Raises
         ------
         ShapeError
-            If the queries are not finite float32 vectors of the size of `vector`.
+            If the queries are not finite float32 vectors of the size of the combination.
+        InputError
+            If the corpus does not have this vector.
         """
-        size = sum(self._manifest.model(key).dimensions for key in vector.split(COMBINED))
-        check_queries(vector, queries, size=size)
-        return self._collection.search(queries, vector=vector, k=k, where=where, with_vectors=(vector,))
+        size = sum(self._manifest.size(part) for part in combination.parts)
+        if not combination.is_stored_anyway and combination not in self._manifest.combinations:
+            raise InputError(
+                f"corpus {self.name!r} at {self._location}: expected a vector that is there "
+                f"({', '.join([*self._manifest.keys, *self._manifest.derived])}), got "
+                f"{combination.vector!r}. Deploy it first."
+            )
+        check_queries(combination.vector, queries, size=size)
+        return self._collection.search(
+            queries,
+            vector=combination.vector,
+            k=k,
+            where=where,
+            with_vectors=with_vectors,
+            approximate=approximate,
+        )
+
+    def search_lexical(
+        self,
+        query: SparseVector,
+        *,
+        k: int,
+        where: Condition | None = None,
+        with_vectors: Sequence[str] = (),
+    ) -> list[ScoredPoint]:
+        """Return the best `k` chunks by BM25; those that share no token with the query are not found."""
+        return self._collection.search_sparse(
+            query, vector=LEXICAL, k=k, where=where, with_vectors=with_vectors
+        )
+
+    def count_above(
+        self, query: FloatArray, *, combination: Combination, score: float, where: Condition | None = None
+    ) -> int:
+        """Return how many chunks score higher than `score`."""
+        return self._collection.count_above(query, vector=combination.vector, score=score, where=where)
+
+    def count_lexical_above(
+        self, query: SparseVector, *, score: float, where: Condition | None = None
+    ) -> int:
+        """Return how many chunks score higher than `score` by BM25."""
+        return self._collection.count_above(query, vector=LEXICAL, score=score, where=where)
+
+    def points(self, chunk_ids: Sequence[str], *, with_vectors: Sequence[str] = ()) -> dict[str, Point]:
+        """Return those of these chunks that are stored, as they are stored, by id."""
+        if not chunk_ids:
+            return {}
+        where = HasId(ids=tuple(chunk_ids))
+        return {
+            point.point_id: point
+            for points in self._collection.scroll(where=where, with_vectors=with_vectors)
+            for point in points
+        }
+
+    def prepare(self, combination: Combination) -> None:
+        """Make searches of this vector as fast as they will be; see the store's `prepare`."""
+        self._collection.prepare(combination.vector)
 
     def close(self) -> None:
         """Release the store."""
@@ -214,7 +303,14 @@ class CorpusReader:
         return self._record.manifest
 
     def _read(self) -> CorpusRecord:
-        return CorpusRecord.from_json(self._collection.read_record())
+        record = CorpusRecord.from_json(self._collection.read_record())
+        if record.copied_from:
+            raise CorpusUnfinishedError(
+                f"corpus {record.manifest.corpus!r} at {self._location}: expected it whole, found a copy of "
+                f"{record.copied_from} that was cut short, or goes on. Run the same `tandem copy` again: it "
+                "continues where it stopped."
+            )
+        return record
 
     def _check_complete(self, point: Point, keys: Sequence[str]) -> None:
         for key in keys:

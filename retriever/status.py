@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retriever.corpus import Corpus
-from retriever.records import COMBINED, CorpusManifest, Deployment
+from retriever.records import CorpusManifest, Deployment
 from retriever.store.filters import missing_vector
 from retriever.store.protocol import VectorStore
 
@@ -36,11 +36,11 @@ def corpus_status(store: VectorStore, name: str) -> CorpusStatus:
     """
     with Corpus.open(store, name) as corpus:
         manifest = corpus.manifest
-        vectors = [*manifest.keys, *(COMBINED.join(keys) for keys in manifest.combinations)]
+        vectors = [*manifest.keys, *manifest.derived]
         return CorpusStatus(
             manifest=manifest,
             documents=len(corpus.document_ids()),
             chunks=corpus.count_chunks(),
             missing={name: corpus.count_chunks(missing_vector(name)) for name in vectors},
-            deployment=corpus.deployments[-1] if corpus.deployments else None,
+            deployment=corpus.served,
         )

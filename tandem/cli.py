@@ -6,8 +6,11 @@ import typer
 
 import analysis.cli
 import ingest.cli
-import retriever.cli
 import tandem.demo
+from retriever.commands import deployments, models
+from retriever.commands.copy import copy
+from retriever.commands.query import query
+from retriever.commands.status import status
 from retriever.console import ErrorBoundary, main_callback, run
 
 app = typer.Typer(
@@ -20,11 +23,15 @@ app = typer.Typer(
 app.command("demo")(tandem.demo.demo)
 app.add_typer(ingest.cli.app, name="ingest")
 app.command("evaluate")(analysis.cli.evaluate)
-app.command("doctor")(retriever.cli.doctor)
-app.command("deploy")(retriever.cli.deploy)
-app.command("query")(retriever.cli.query)
-app.command("quantize")(retriever.cli.quantize)
-app.command("status")(retriever.cli.status)
+app.command("deploy")(deployments.deploy)
+app.command("deployments")(deployments.deployments)
+app.command("rollback")(deployments.rollback)
+app.command("drop")(deployments.drop)
+app.command("copy")(copy)
+app.command("query")(query)
+app.command("status")(status)
+app.command("doctor")(models.doctor)
+app.command("quantize")(models.quantize)
 
 
 def main() -> None:

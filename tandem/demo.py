@@ -93,7 +93,7 @@ def _evaluate(out: Console, corpus: Corpus) -> Verdict:
 
 def _deploy(out: Console, corpus: Corpus, verdict: Verdict) -> None:
     from retriever import deployments
-    from retriever.cli import described
+    from retriever.commands.words import described
 
     serve = verdict.serve
     deployment = deployments.deploy(

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from retriever import console
 from retriever.models.protocol import FloatArray
-from retriever.records import COMBINED, CorpusManifest
+from retriever.records import CorpusManifest
 from retriever.store.protocol import VectorStore
 
 # A shell lets jobs in the background ignore SIGINT, and what a test starts would inherit that.
@@ -91,7 +91,7 @@ def contents() -> Callable[[VectorStore, str], Contents]:
         try:
             record = collection.read_record()
             manifest = CorpusManifest.from_json(record["manifest"])
-            names = [*manifest.keys, *(COMBINED.join(keys) for keys in manifest.combinations)]
+            names = [*manifest.keys, *manifest.derived]
             points = [point for points in collection.scroll(with_vectors=names) for point in points]
         finally:
             collection.close()

@@ -217,3 +217,110 @@ def test_settings_of_the_store_serve_all_commands(command: Command, folder: Path
     )
     assert "with equal weights" in command("deploy", "alpha+beta").out
     assert "alpha+beta with equal weights" in command("status").out
+
+
+# ── more than one deployment ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, chunks: tuple[Chunk, ...]) -> Path:
+    """Return a store with a deployed corpus of two real models."""
+    folder = tmp_path_factory.mktemp("pair")
+    models = [load_model("minilm"), load_model("wordllama")]
+    specs = [model.spec for model in models]
+    with Corpus.create(EmbeddedStore(folder), "guide", chunker=ChunkerSpec(), models=specs) as corpus:
+        corpus.write(
+            chunks,
+            {model.spec.key: model.embed_chunks([chunk.text for chunk in chunks]) for model in models},
+            document_hash={chunk.doc_id: "h" for chunk in chunks},
+            chunk_count={chunk.doc_id: 1 for chunk in chunks},
+        )
+        corpus.measure_spreads()
+        deploy(corpus, [*corpus.manifest.keys, "bm25"])
+    return folder
+
+
+def test_deployments_are_listed_and_gone_back_to(command: Command, folder: Path) -> None:
+    here = ("-c", "guide", "--store", folder)
+    assert "has served nothing yet" in command("deployments", *here).out
+    for combination in ("alpha", "alpha+beta", "beta+bm25"):
+        assert command("deploy", combination, *here).status == 0
+    ran = command("deployments", *here)
+    assert (ran.status, ran.err) == (0, "")
+    for words in ("1 │ alpha alone", "2 │ alpha+beta with calibrated", "3 │ beta+bm25 with calibrated"):
+        assert words in ran.out
+    assert ran.out.count("served") == 1
+    ran = command("rollback", *here)
+    assert ran.out.startswith("Corpus 'guide' serves alpha+beta with calibrated weights")
+    assert command("deployments", *here, "--json").json["served"] == 2
+    assert command("rollback", *here, "--to", "1").out == "Corpus 'guide' serves alpha alone again.\n"
+    ran = command("rollback", *here)
+    assert (ran.status, ran.out) == (2, "")
+    assert "expected a deployment before the one that is served" in ran.err
+    ran = command("drop", "alpha+beta", *here)
+    assert ran.out == "Dropped alpha+beta. Left: bm25.\n"
+    found = command("deployments", *here, "--json").json
+    assert [one["models"] for one in found["deployments"]] == [["alpha"], ["beta"]]
+    ran = command("drop", "alpha", *here)
+    assert (ran.status, ran.out) == (2, "")
+    assert "expected a vector that was made for a deployment (bm25), got 'alpha'" in ran.err
+
+
+def test_what_fewer_bits_cost_is_told(command: Command, folder: Path) -> None:
+    ran = command("deploy", "alpha@8+beta", "--storage", "int8", "-c", "guide", "--store", folder)
+    assert (ran.status, ran.err) == (0, "")
+    first, second = ran.out.splitlines()
+    assert first.endswith("stored as int8.")
+    assert "24 bytes a chunk are searched instead of 160" in second
+    assert "% are kept" in second
+    ran = command("deploy", "alpha", "--storage", "int3", "-c", "guide", "--store", folder)
+    assert (ran.status, ran.out) == (2, "")
+    assert "'int3'" in ran.err
+
+
+def test_an_explanation_is_a_table_of_legs(command: Command, pair: Path) -> None:
+    here = ("-c", "guide", "--store", pair)
+    ran = command("query", "basil and soil", *here, "--explain", "-k", "2")
+    assert (ran.status, ran.err) == (0, "")
+    answer = command("query", "basil and soil", *here, "--explain", "-k", "2", "--json").json
+    for hit in answer["hits"]:
+        assert f"{hit['score']:.4f}" in ran.out
+        assert set(hit["contributions"]) == set(hit["ranks"])
+        assert sum(hit["contributions"].values()) == pytest.approx(hit["score"], abs=1e-6)
+        assert hit["chunk"]["doc_id"] in ran.out
+    assert ran.out.count("rank") == 3
+
+
+def test_a_comparison_shows_each_model_beside_all(command: Command, pair: Path) -> None:
+    here = ("-c", "guide", "--store", pair, "-k", "3")
+    ran = command("query", "basil and soil", *here, "--compare")
+    assert (ran.status, ran.err) == (0, "")
+    answer = command("query", "basil and soil", *here, "--compare", "--json").json
+    minilm, wordllama, both = answer["compared"]
+    assert both == f"{minilm}+{wordllama}+bm25"
+    assert answer["compared"][both] == answer["hits"]
+    for name, hits in answer["compared"].items():
+        assert len(hits) == 3
+        if name != both:
+            assert {leg for hit in hits for leg in hit["contributions"]} == {name}
+        for hit in hits:
+            assert f"{hit['score']:.3f}" in ran.out
+
+
+def test_a_query_can_be_asked_otherwise(command: Command, pair: Path) -> None:
+    here = ("-c", "guide", "--store", pair, "-k", "2", "--json")
+    alone = command("query", "basil", *here, "--serve", "wordllama").json
+    (key,) = alone["deployment"]["models"]
+    weighted = command("query", "basil", *here, "--weights", "0,1,0").json
+    assert [hit["chunk"]["chunk_id"] for hit in weighted["hits"]] == [
+        hit["chunk"]["chunk_id"] for hit in alone["hits"]
+    ]
+    assert weighted["hits"][0]["contributions"][key] == pytest.approx(alone["hits"][0]["score"], abs=1e-6)
+    fused = command("query", "basil", *here, "--fusion", "rrf").json
+    assert all(hit["approximate"] for hit in fused["hits"])
+    near = command("query", "basil", *here, "--neighbours", "1", "--per-document").json
+    assert any(hit["before"] or hit["after"] for hit in near["hits"])
+    assert len({hit["chunk"]["doc_id"] for hit in near["hits"]}) == 2
+    ran = command("query", "basil", "-c", "guide", "--store", pair, "--fusion", "max")
+    assert (ran.status, ran.out) == (2, "")
+    assert "--fusion: expected one of sum, rrf, dbsf, got 'max'" in ran.err

@@ -11,8 +11,10 @@ from retriever.combine import (
     calibrated_weights,
     checked_weights,
     concatenate,
-    contributions,
     equal_weights,
+    lift,
+    parts_of,
+    shares,
     spread,
     weigh,
 )
@@ -58,13 +60,13 @@ def test_contributions_are_the_summands_of_the_score(sizes: list[int], seed: int
     chunk_parts = [unit_rows(1, size, rng) for size in sizes]
     query_parts = [unit_rows(1, size, rng) for size in sizes]
     query, stored = weigh(query_parts, weights)[0], concatenate(chunk_parts)[0]
-    shares = contributions(query, stored, sizes)
+    (summands,) = shares([part[0] for part in query_parts], chunk_parts, weights)
     cosines = [
         float(exact(query)[0] @ exact(chunk)[0])
         for query, chunk in zip(query_parts, chunk_parts, strict=True)
     ]
-    np.testing.assert_allclose(shares, weights * cosines, atol=1e-6)
-    assert shares.sum() == pytest.approx(float(query @ stored), abs=1e-6)
+    np.testing.assert_allclose(summands, weights * cosines, atol=1e-6)
+    assert summands.sum() == pytest.approx(float(query @ stored), abs=1e-6)
 
 
 @given(sizes=SIZES, seed=SEEDS, rows=st.integers(1, 6))
@@ -169,3 +171,29 @@ def test_spread_ignores_the_order_of_rows_and_a_rotation(seed: int, rows: int, s
 def test_one_vector_has_no_spread(rows: int) -> None:
     with pytest.raises(ShapeError, match=f"at least 2 vectors, got {rows}"):
         spread(np.ones((rows, 1), dtype=np.float32))
+
+
+@given(size=st.integers(2, 64), seed=SEEDS)
+def test_a_part_is_the_first_dimensions_as_a_unit_vector(size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = {"a": unit_rows(4, size, rng), "b": unit_rows(4, 3, rng)}
+    kept, whole = parts_of(rows, [f"a@{size - 1}", "b"])
+    assert kept.shape == (4, size - 1)
+    np.testing.assert_allclose(np.linalg.norm(kept, axis=1), 1, atol=1e-6)
+    cosines = np.sum(exact(kept) * exact(rows["a"])[:, :-1], axis=1)
+    np.testing.assert_allclose(cosines, np.linalg.norm(exact(rows["a"])[:, :-1], axis=1), atol=1e-6)
+    assert whole is rows["b"]
+
+
+def test_a_part_without_a_direction_is_refused() -> None:
+    rows = np.eye(3, dtype=np.float32)
+    with pytest.raises(ShapeError, match="one that is zero there"):
+        parts_of({"a": rows}, ["a@2"])
+
+
+def test_the_lift_is_how_far_the_nearest_other_row_stands_out() -> None:
+    # Cosines 1 (the two first rows), 0, 0: their mean is 1/3, their standard deviation √2/3; the nearest
+    # other row of each has 1, 1, 0.
+    rows = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    assert lift(rows) == pytest.approx((2 / 3 - 1 / 3) / (2**0.5 / 3))
+    assert lift(rows[:2]) == 0.0

@@ -21,7 +21,7 @@ from retriever.errors import (
     StoreLockedError,
 )
 from retriever.models.protocol import FloatArray
-from retriever.records import FORMAT_VERSION, Chunk, ChunkerSpec, Deployment
+from retriever.records import FORMAT_VERSION, Chunk, ChunkerSpec, Combination, Deployment
 from retriever.store.embedded import EmbeddedStore
 from retriever.store.filters import HasVector, equals, missing_vector
 from retriever.store.protocol import Point, VectorStore
@@ -258,10 +258,10 @@ def test_a_combination_is_made_from_stored_vectors(
     corpus: Corpus, chunks: tuple[Chunk, ...], alpha: FakeModel, beta: FakeModel
 ) -> None:
     corpus.add_combination(["beta", "alpha"])
-    assert corpus.manifest.combinations == (("alpha", "beta"),)
+    assert corpus.manifest.combinations == (Combination(("alpha", "beta")),)
     assert_same(stored(corpus, "alpha+beta"), expected_combination(chunks, alpha, beta))
     corpus.add_combination(["alpha", "beta"])
-    assert corpus.manifest.combinations == (("alpha", "beta"),)
+    assert corpus.manifest.combinations == (Combination(("alpha", "beta")),)
 
 
 def test_a_combination_larger_than_one_batch_is_made_whole(
@@ -329,10 +329,13 @@ def test_chunks_written_after_another_opener_added_a_combination_get_it_too(
         other.add_combination(["alpha", "gamma"])  # of a model that the writer does not know of
     texts = [chunk.text for chunk in chunks]
     write(empty, chunks, {"alpha": alpha.embed_chunks(texts), "beta": beta.embed_chunks(texts)})
-    assert empty.manifest.combinations == (("alpha", "beta"),)
+    assert empty.manifest.combinations == (Combination(("alpha", "beta")),)
     assert_same(stored(empty, "alpha+beta"), expected_combination(chunks, alpha, beta))
     with Corpus.open(any_store, empty.name) as reopened:
-        assert reopened.manifest.combinations == (("alpha", "beta"), ("alpha", "gamma"))
+        assert reopened.manifest.combinations == (
+            Combination(("alpha", "beta")),
+            Combination(("alpha", "gamma")),
+        )
 
 
 def test_a_combination_of_three_is_in_the_order_of_the_manifest(
@@ -348,8 +351,10 @@ def test_a_combination_of_three_is_in_the_order_of_the_manifest(
         assert_same(stored(corpus, "gamma+alpha+beta"), expected_combination(chunks, *models))
 
 
-@pytest.mark.parametrize("keys", [[], ["alpha"], ["alpha", "alpha"], ["alpha", "delta"]])
-def test_a_combination_needs_two_known_models(untouched: Corpus, keys: list[str]) -> None:
+@pytest.mark.parametrize("keys", [[], ["alpha", "alpha"], ["alpha", "delta"], ["alpha@25"], ["alpha@x"]])
+def test_a_combination_needs_known_models_and_no_more_dimensions_than_they_have(
+    untouched: Corpus, keys: list[str]
+) -> None:
     with pytest.raises(InputError):
         untouched.add_combination(keys)
     assert untouched.manifest.combinations == ()
@@ -452,7 +457,7 @@ def test_two_openers_do_not_undo_each_others_changes(
         other.add_deployment(replace(deployment, weighting="explicit"))
     with Corpus.open(any_store, corpus.name) as reopened:
         assert reopened.manifest.keys == ("alpha", "beta", "gamma")
-        assert reopened.manifest.combinations == (("alpha", "beta"),)
+        assert reopened.manifest.combinations == (Combination(("alpha", "beta")),)
         assert [one.weighting for one in reopened.deployments] == ["equal", "explicit"]
 
 
@@ -469,12 +474,18 @@ def test_queries_that_would_find_nothing_or_something_wrong_are_refused(
     shared_corpus: Corpus, queries: Any, words: str
 ) -> None:
     with pytest.raises(ShapeError, match=f"queries of alpha: .*{words}"):
-        shared_corpus.search(queries, vector="alpha", k=1)
+        shared_corpus.search(queries, combination=Combination(("alpha",)), k=1)
 
 
 def test_a_vector_that_the_corpus_does_not_have_is_not_searched(shared_corpus: Corpus) -> None:
     with pytest.raises(InputError, match="'delta'"):
-        shared_corpus.search(np.ones((1, 24), dtype=np.float32), vector="alpha+delta", k=1)
+        shared_corpus.search(
+            np.ones((1, 24), dtype=np.float32), combination=Combination(("alpha", "delta")), k=1
+        )
+    with pytest.raises(InputError, match=r"expected a vector that is there.*got 'beta~int8'"):
+        shared_corpus.search(
+            np.ones((1, 24), dtype=np.float32), combination=Combination(("beta",), "int8"), k=1
+        )
 
 
 def deployed(*keys: str) -> Deployment:
@@ -497,7 +508,7 @@ def test_a_dropped_model_leaves_no_trace_and_the_others_as_they_were(
     with Corpus.open(any_store, corpus.name) as opened:
         assert opened.manifest == corpus.manifest
         assert opened.manifest.keys == ("alpha", "gamma")
-        assert opened.manifest.combinations == (("alpha", "gamma"),)
+        assert opened.manifest.combinations == (Combination(("alpha", "gamma")),)
         assert set(opened.manifest.spreads) == {"alpha"}
         assert opened.deployments[-1].models == ("alpha", "gamma")
         assert "dropping" not in opened._collection.read_record()
@@ -621,7 +632,9 @@ def test_a_corpus_has_one_writer_and_is_deployed_beside_it(corpus: Corpus, any_s
             assert other.deployments == (deployed("alpha", "beta"),)
     assert corpus.deployments == ()
     with corpus.lock():
-        assert corpus.manifest.combinations == (("alpha", "beta"),)  # what is there when the lock is had
+        assert corpus.manifest.combinations == (
+            Combination(("alpha", "beta")),
+        )  # what is there when the lock is had
 
 
 def test_vectors_are_found_by_the_text_they_were_made_from(

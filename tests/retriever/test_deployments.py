@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,11 +11,23 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import current_deployment, deploy, resolve_weights
-from retriever.errors import DeploymentNotFoundError, InputError, ModelMismatchError, StoreCorruptError
-from retriever.records import Chunk
+from retriever.deployments import current_deployment, deploy, resolve_weights, rollback, serving_number
+from retriever.errors import (
+    DeploymentNotFoundError,
+    InputError,
+    ModelMismatchError,
+    StoreCorruptError,
+)
+from retriever.records import Chunk, Combination
+from retriever.search import Searcher
+from retriever.store.filters import HasVector
 from retriever.store.protocol import VectorStore
 from retriever.testing import FakeModel
+
+
+@pytest.fixture
+def models(alpha: FakeModel, beta: FakeModel) -> dict[str, FakeModel]:
+    return {"alpha": alpha, "beta": beta}
 
 
 def test_a_deployment_is_served_after_reopening(corpus: Corpus, any_store: VectorStore) -> None:
@@ -25,7 +38,7 @@ def test_a_deployment_is_served_after_reopening(corpus: Corpus, any_store: Vecto
     assert datetime.fromisoformat(deployed.created) <= datetime.now(UTC)
     with Corpus.open(any_store, corpus.name) as reopened:
         assert current_deployment(reopened) == deployed
-        assert reopened.manifest.combinations == (("alpha", "beta"),)
+        assert reopened.manifest.combinations == (Combination(("alpha", "beta")),)
 
 
 def test_a_and_b_are_the_same_deployment_as_b_and_a(corpus: Corpus) -> None:
@@ -152,3 +165,137 @@ def test_a_deployment_of_a_model_that_is_gone_is_not_served(corpus: Corpus) -> N
     corpus.add_deployment(replace(deployed, models=("delta",)))
     with pytest.raises(InputError, match="'delta'"):
         current_deployment(corpus)
+
+
+# ── going back, dropping, replacing ──────────────────────────────────────────────────────────────────────
+
+
+def test_rolling_back_serves_the_one_before_and_every_earlier_one_by_its_number(
+    corpus: Corpus, any_store: VectorStore
+) -> None:
+    first = deploy(corpus, ["alpha"])
+    second = deploy(corpus, ["alpha", "beta"])
+    third = deploy(corpus, ["beta"])
+    assert rollback(corpus) == second
+    with Corpus.open(any_store, corpus.name) as reopened:
+        assert current_deployment(reopened) == second
+        assert serving_number(reopened) == 2
+        assert rollback(reopened) == first
+        with pytest.raises(DeploymentNotFoundError, match="before the one that is served, there are 3"):
+            rollback(reopened)
+        assert rollback(reopened, to=3) == third
+        for number in (0, 4, -1):
+            with pytest.raises(InputError, match=f"one of 3 deployments, got number {number}"):
+                rollback(reopened, to=number)
+    fourth = deploy(corpus, ["alpha", "beta"], weighting="equal")
+    assert (corpus.served, corpus.deployments) == (fourth, (first, second, third, fourth))
+
+
+def test_there_is_nothing_to_roll_back_to_where_nothing_was_served(shared_corpus: Corpus) -> None:
+    with pytest.raises(DeploymentNotFoundError, match="there are 0"):
+        rollback(shared_corpus)
+
+
+def test_dropping_deletes_a_vector_and_its_deployments_and_no_other(
+    corpus: Corpus, any_store: VectorStore
+) -> None:
+    deploy(corpus, ["alpha", "beta"])
+    deploy(corpus, ["alpha", "beta"], storage="float16")
+    kept = deploy(corpus, ["alpha", "bm25"])
+    with pytest.raises(InputError, match=r"expected a vector that is not served, but alpha\+bm25 is"):
+        corpus.drop_derived("bm25")
+    with pytest.raises(InputError, match=r"made for a deployment \(alpha\+beta, .*got 'alpha'"):
+        corpus.drop_derived("alpha")
+    corpus.drop_derived("alpha+beta")
+    with Corpus.open(any_store, corpus.name) as reopened:
+        assert reopened.manifest.derived == ("alpha+beta~float16", "bm25")
+        assert [one.vector for one in reopened.deployments] == ["alpha+beta~float16", "alpha"]
+        assert reopened.served == kept
+        assert reopened.count_chunks(HasVector(name="alpha+beta~float16")) == 40
+        deploy(reopened, ["beta"])
+        reopened.drop_derived("bm25")
+        assert reopened.manifest.lexical is None
+        assert "bm25" not in reopened.manifest.spreads
+        assert deploy(reopened, ["alpha", "beta"]).vector == "alpha+beta"  # made again
+        assert reopened.count_chunks(HasVector(name="alpha+beta")) == 40
+
+
+def test_one_half_of_a_served_pair_is_replaced_while_the_other_stays(
+    corpus: Corpus, any_store: VectorStore, chunks: tuple[Chunk, ...], models: Any, gamma: FakeModel
+) -> None:
+    deploy(corpus, ["alpha", "beta"])
+    reader = Searcher(corpus, current_deployment(corpus), models=models)
+    expected = reader.search(["warm soil"], k=5)
+    with Corpus.open(any_store, corpus.name) as writer:
+        writer.add_models([gamma.spec])
+        rows = gamma.embed_chunks([chunk.text for chunk in chunks])
+        writer.write_vectors("gamma", [chunk.chunk_id for chunk in chunks], rows)
+        writer.measure_spreads()
+        assert reader.search(["warm soil"], k=5) == expected
+        deploy(writer, ["alpha", "gamma"])
+        assert reader.search(["warm soil"], k=5) == expected  # until it looks again
+        writer.drop_derived("alpha+beta")
+        writer.drop_model("beta")
+        assert writer.manifest.keys == ("alpha", "gamma")
+        assert current_deployment(writer).models == ("alpha", "gamma")
+
+
+def test_what_is_ingested_later_has_all_vectors_in_the_same_write(
+    corpus: Corpus, chunks: tuple[Chunk, ...], models: Any
+) -> None:
+    deploy(corpus, ["alpha", "beta", "bm25"], storage="float16")
+    late = replace(chunks[0], chunk_id=str(uuid.uuid4()), doc_id="late", text="A walrus sleeps.")
+    corpus.write(
+        [late],
+        {key: model.embed_chunks([late.text]) for key, model in models.items()},
+        document_hash={"late": "h"},
+        chunk_count={"late": 1},
+    )
+    for name in ("alpha", "beta", "alpha+beta~float16", "bm25"):
+        assert corpus.count_chunks(HasVector(name=name)) == 41
+    (hits,) = Searcher(corpus, current_deployment(corpus), models=models).search(["walrus"], k=1)
+    assert hits[0].chunk == late
+    assert hits[0].contributions["bm25"] > 0
+
+
+def test_the_scale_of_words_stays_while_a_deployment_rests_on_it(
+    corpus: Corpus,
+) -> None:
+    deploy(corpus, ["alpha", "bm25"])
+    scale = corpus.manifest.lexical_scale
+    corpus.delete_documents([f"doc-{i}" for i in range(9)])
+    corpus.measure_spreads()
+    assert corpus.manifest.lexical_scale == scale
+
+
+def test_a_deployment_whose_vector_was_taken_away_is_told(corpus: Corpus) -> None:
+    deploy(corpus, ["alpha", "beta"])
+    corpus._save(manifest=replace(corpus.manifest, combinations=()))
+    with pytest.raises(StoreCorruptError, match=r"expected vectors 'alpha\+beta', the corpus has none"):
+        current_deployment(corpus)
+
+
+def test_words_made_otherwise_are_refused_by_name(corpus: Corpus) -> None:
+    deploy(corpus, ["alpha", "bm25"])
+    spec = corpus.manifest.lexical
+    assert spec is not None
+    with pytest.raises(ModelMismatchError, match="expected BM25 vectors made with"):
+        corpus.add_lexical(replace(spec, k1=2.0))
+    corpus._save(manifest=replace(corpus.manifest, lexical=replace(spec, k1=2.0)))
+    with pytest.raises(ModelMismatchError, match="expected BM25 vectors with fingerprint"):
+        current_deployment(corpus)
+
+
+@pytest.mark.parametrize("legs", [["bm25", "alpha", "bm25"], ["alpha", "alpha@8"], ["alpha@0"]])
+def test_legs_that_are_none_or_come_twice_are_refused(shared_corpus: Corpus, legs: list[str]) -> None:
+    before = shared_corpus.manifest
+    with pytest.raises(InputError, match="combination: expected"):
+        deploy(shared_corpus, legs)
+    assert shared_corpus.manifest == before
+
+
+def test_a_storage_that_is_none_is_refused_and_nothing_is_changed(corpus: Corpus) -> None:
+    with pytest.raises(InputError, match="'int4'"):
+        deploy(corpus, ["alpha", "beta"], storage="int4")
+    assert corpus.manifest.derived == ()
+    assert corpus.served is None

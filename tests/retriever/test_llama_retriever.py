@@ -4,6 +4,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,10 @@ def test_what_cannot_be_served_is_refused_and_leaves_nothing_open(
     def serve(corpus: str = "guide", **options: Any) -> TandemRetriever:
         return TandemRetriever.from_deployment(corpus, store=tmp_path, **options)
 
+    def serve_once() -> None:
+        with closing(serve()) as retriever:  # which loads its models when it is used
+            retriever.warm_up()
+
     with make_corpus(store, "guide", [solo]):
         pass
     with pytest.raises(CorpusNotFoundError, match=r"'other'.*found guide"):
@@ -311,7 +316,7 @@ def test_what_cannot_be_served_is_refused_and_leaves_nothing_open(
     with pytest.raises(ModelMismatchError, match="'evil/solo'"):
         serve(models={"solo": FakeModel("evil/solo", dimensions=24)})
     with pytest.raises(ModelNotFoundError, match="fake:solo"):
-        serve()  # a fake cannot be loaded from what its spec names
+        serve_once()  # a fake cannot be loaded from what its spec names
     with pytest.raises(InputError, match="node_ids"):
         serve(models={"solo": solo}, node_ids=["no uuid"])
     store.drop("guide")  # which an open corpus would not allow

@@ -9,6 +9,7 @@ from retriever.errors import InputError, StoreCorruptError
 from retriever.records import (
     FORMAT_VERSION,
     ChunkerSpec,
+    Combination,
     CorpusManifest,
     Deployment,
     Document,
@@ -35,7 +36,7 @@ MANIFEST = CorpusManifest(
     corpus="c",
     chunker=ChunkerSpec(tokenizers=("t1", "t2")),
     models=(SPEC, replace(SPEC, name="acme/beta"), replace(SPEC, name="gamma")),
-    combinations=(("alpha", "beta"),),
+    combinations=(Combination(("alpha", "beta")),),
     spreads={"alpha": 0.1},
 )
 DEPLOYMENT = Deployment(
