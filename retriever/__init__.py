@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from retriever.records import Hit as Hit
     from retriever.records import ModelSpec as ModelSpec
     from retriever.search import Searcher as Searcher
+    from retriever.stock_client import AsyncStockClient as AsyncStockClient
+    from retriever.stock_client import StockClient as StockClient
     from retriever.store.layout import ServerLayout as ServerLayout
     from retriever.store.place import open_store as open_store
     from retriever.store.protocol import VectorStore as VectorStore
 
 _LOADED_ON_USE = {
+    "AsyncStockClient": "retriever.stock_client",
     "Chunk": "retriever.records",
     "ChunkerSpec": "retriever.records",
     "Corpus": "retriever.corpus",
@@ -48,6 +51,7 @@ _LOADED_ON_USE = {
     "ModelSpec": "retriever.records",
     "Searcher": "retriever.search",
     "ServerLayout": "retriever.store.layout",
+    "StockClient": "retriever.stock_client",
     "StoreError": "retriever.errors",
     "TandemError": "retriever.errors",
     "TandemRetriever": "retriever.llama_retriever",

@@ -12,11 +12,25 @@ from retriever.records import CorpusManifest, Deployment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusRecord:
-    """A manifest, all deployments, oldest first, and the names of vectors whose deletion has begun."""
+    """What lies beside the points of a corpus.
+
+    `deployments` are all of them, oldest first; `serving` is the index of the one that is served, None
+    for the last. `dropping` are the names of vectors whose deletion has begun. `copied_from` says of which
+    corpus this is a copy that is not whole yet; empty where it is whole.
+    """
 
     manifest: CorpusManifest
     deployments: tuple[Deployment, ...] = ()
     dropping: tuple[str, ...] = ()
+    serving: int | None = None
+    copied_from: str = ""
+
+    @property
+    def served(self) -> Deployment | None:
+        """The deployment that is served; None where there is none."""
+        if not self.deployments:
+            return None
+        return self.deployments[-1 if self.serving is None else self.serving]
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values from which `from_json` makes an equal record."""
@@ -26,6 +40,10 @@ class CorpusRecord:
         }
         if self.dropping:
             value["dropping"] = list(self.dropping)
+        if self.serving is not None:
+            value["serving"] = self.serving
+        if self.copied_from:
+            value["copied_from"] = self.copied_from
         return value
 
     @classmethod
@@ -47,4 +65,12 @@ class CorpusRecord:
             manifest=CorpusManifest.from_json(manifest),
             deployments=tuple(Deployment.from_json(deployment) for deployment in deployments),
             dropping=tuple(value.get("dropping", ())),
+            serving=_checked(value.get("serving"), count=len(deployments)),
+            copied_from=value.get("copied_from", ""),
         )
+
+
+def _checked(serving: Any, *, count: int) -> int | None:
+    if serving is None or (isinstance(serving, int) and 0 <= serving < count):
+        return serving
+    raise StoreCorruptError(f"record: expected one of {count} deployments to be served, got {serving!r}.")

@@ -14,6 +14,7 @@
     │   ├── StoreUnreachableError        no answer, or refused
     │   ├── StoreLockedError             another process has it open, or writes it
     │   ├── StoreFullError               its disk has no room left
+    │   ├── CorpusUnfinishedError        a copy of a corpus was cut short
     │   └── StoreCorruptError            what is stored cannot be read
     ├── ModelError                    4  an embedding model cannot be used
     │   ├── ModelNotFoundError           no such model, package or file
@@ -84,6 +85,10 @@ class StoreLockedError(StoreError):
 
 class StoreFullError(StoreError):
     """The disk of the store has no room left."""
+
+
+class CorpusUnfinishedError(StoreError):
+    """The corpus is a copy that is not whole: copying was cut short, or goes on."""
 
 
 class StoreCorruptError(StoreError):

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from ingest import documents_from as documents_from
     from ingest import ingest as ingest
     from ingest import open_source as open_source
+    from retriever import AsyncStockClient as AsyncStockClient
     from retriever import Corpus as Corpus
     from retriever import Document as Document
     from retriever import ExplainedNode as ExplainedNode
     from retriever import LlamaEmbeddingModel as LlamaEmbeddingModel
     from retriever import Searcher as Searcher
     from retriever import ServerLayout as ServerLayout
+    from retriever import StockClient as StockClient
     from retriever import TandemError as TandemError
     from retriever import TandemRetriever as TandemRetriever
     from retriever import deploy as deploy
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from retriever import open_store as open_store
 
 _LOADED_ON_USE = {
+    "AsyncStockClient": "retriever",
     "ChunkSettings": "ingest",
     "Corpus": "retriever",
     "Document": "retriever",
@@ -35,6 +38,7 @@ _LOADED_ON_USE = {
     "Searcher": "retriever",
     "ServerLayout": "retriever",
     "SourceOptions": "ingest",
+    "StockClient": "retriever",
     "TandemError": "retriever",
     "TandemRetriever": "retriever",
     "decide": "analysis",

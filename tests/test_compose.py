@@ -1,9 +1,12 @@
 """The Qdrant server of docker-compose.yml: reachable from this machine alone, behind a key, its data kept."""
 
+import json
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,3 +135,127 @@ def test_the_check_gives_up_before_compose_does(qdrant: dict[str, Any]) -> None:
     wait = re.search(r"read -r -t (\d+)", qdrant["healthcheck"]["test"][3])
     assert wait is not None
     assert int(wait[1]) < int(qdrant["healthcheck"]["timeout"].removesuffix("s"))
+
+
+# scripts/compose_server.py, which tells scripts/test whether that server is there.
+
+VERSION = COMPOSE["services"]["qdrant"]["image"].rsplit(":v", 1)[1]
+SECRET = "a key of our own"  # noqa: S105  # of no server
+
+
+class Answering:
+    """What listens at the port of the compose file: a Qdrant server, or what a test makes of it."""
+
+    def __init__(self) -> None:
+        self.title, self.version, self.key = "qdrant - vector search engine", VERSION, SECRET
+        self.is_open = False
+        self.collections: list[str] = ["_tandem-locks"]
+        self.keys: list[str | None] = []
+        self.redirect: str | None = None
+
+    def __call__(self, path: str, key: str | None) -> tuple[int, object]:
+        self.keys.append(key)
+        if path == "/":
+            return 200, {"title": self.title, "version": self.version}
+        if not self.is_open and key != self.key:
+            return 401, None
+        return 200, {"result": {"collections": [{"name": name} for name in self.collections]}}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[tuple[Answering, Path]]:
+    """Return what answers, and a checkout whose compose file names its port."""
+    answers = Answering()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, value = answers(self.path, self.headers.get("api-key"))
+            if answers.redirect:
+                status = 307
+                answers.redirect = None
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("location", "/")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        compose = (ROOT / "docker-compose.yml").read_text()
+        compose = compose.replace("127.0.0.1:6333:6333", f"127.0.0.1:{server.server_port}:6333")
+        (tmp_path / "docker-compose.yml").write_text(compose)
+        (tmp_path / ".env").write_text(f'QDRANT_MEMORY=1g\nQDRANT_API_KEY="{SECRET}"\n')
+        (tmp_path / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts/compose_server.py", tmp_path / "scripts")
+        try:
+            yield answers, tmp_path
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def find(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, folder / "scripts/compose_server.py"]
+    rest = {name: value for name, value in os.environ.items() if name != "QDRANT_API_KEY"}
+    return subprocess.run(
+        command, env=rest | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def port_of(folder: Path) -> str:
+    found = re.search(r"127\.0\.0\.1:(\d+):6333", (folder / "docker-compose.yml").read_text())
+    assert found is not None
+    return found[1]
+
+
+def test_the_server_of_the_compose_file_is_found_with_its_key(checkout: tuple[Answering, Path]) -> None:
+    answers, folder = checkout
+    url = f"http://127.0.0.1:{port_of(folder)}"
+    ran = find(folder)
+    assert (ran.returncode, ran.stdout) == (0, f"{url}\n{SECRET}\n")
+    assert ran.stderr == f"tests on a server: {url}, the one of docker-compose.yml\n"
+    assert answers.keys == [None, None, SECRET]
+    answers.key = "of the environment"  # which docker compose takes before that of the file
+    assert find(folder, QDRANT_API_KEY=answers.key).stdout == f"{url}\n{answers.key}\n"
+    (folder / ".env").unlink()
+    assert find(folder, QDRANT_API_KEY=answers.key).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "keys"),
+    [
+        ({"title": "another service"}, "is no Qdrant server", 0),
+        ({"version": "1.2.3"}, f"is Qdrant 1.2.3, not {VERSION} of", 0),
+        ({"is_open": True}, "wants no key, so it is not that of", 0),
+        ({"key": "another"}, r"refuses the key of docker-compose.yml \(401\)", 1),
+        ({"collections": ["handbook", "_tandem-locks"]}, "holds handbook, and tests want an empty one", 1),
+        ({"redirect": "elsewhere"}, "is no Qdrant server", 0),
+    ],
+)
+def test_anything_else_is_left_alone_and_does_not_get_the_key(
+    checkout: tuple[Answering, Path], change: dict[str, Any], words: str, keys: int
+) -> None:
+    answers, folder = checkout
+    vars(answers).update(change)
+    ran = find(folder)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert re.search(rf"^no tests on a server: .*{words}", ran.stderr)
+    assert [key for key in answers.keys if key] == [SECRET] * keys
+
+
+def test_without_a_server_or_a_key_it_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    compose = (ROOT / "docker-compose.yml").read_text()
+    (tmp_path / "docker-compose.yml").write_text(compose.replace("127.0.0.1:6333", f"127.0.0.1:{port}"))
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/compose_server.py", tmp_path / "scripts")
+    ran = find(tmp_path)
+    assert (ran.returncode, "copy .env.example to .env" in ran.stderr) == (1, True)
+    ran = find(tmp_path, QDRANT_API_KEY=SECRET)
+    assert (ran.returncode, f"nothing answers at 127.0.0.1:{port}" in ran.stderr) == (1, True)

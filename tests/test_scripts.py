@@ -45,9 +45,15 @@ case "$*" in
     eval "${DURING_INSTALL:-}"
     for tool in tandem ruff mypy lint-imports pytest; do
         printf '#!/bin/sh\\n%s="%s"\\n' tool "$tool" >"$here/$tool"
-        echo 'echo "$tool $*" >>"$LOG"; [ "$tool" != "${FAILING:-}" ] || exit 7' >>"$here/$tool"
+        echo 'server=${TANDEM_TEST_QDRANT_URL:+ on $TANDEM_TEST_QDRANT_URL with ${QDRANT_API_KEY:-no key}}' \\
+            >>"$here/$tool"
+        echo 'echo "$tool $*$server" >>"$LOG"; [ "$tool" != "${FAILING:-}" ] || exit 7' >>"$here/$tool"
         chmod +x "$here/$tool"
     done
+    ;;
+*compose_server.py)
+    [ -n "${SERVER:-}" ] || exit 1
+    printf '%s\\n' "$SERVER" "a key of its own"
     ;;
 esac
 """
@@ -82,6 +88,9 @@ class Checkout:
         environment = (
             os.environ | {"PYTHON": str(self.python), "REAL": sys.executable, "LOG": str(self.log)} | settings
         )
+        if "TANDEM_TEST_QDRANT_URL" not in settings:  # as it is where these tests run on a server
+            environment.pop("TANDEM_TEST_QDRANT_URL", None)
+            environment.pop("QDRANT_API_KEY", None)
         return subprocess.run(
             [self.root / script, *arguments],
             cwd=self.root.parent,
@@ -405,6 +414,20 @@ def test_a_failing_check_is_named_and_its_status_returned(checkout: Checkout, fa
     assert run.returncode == 7
     assert f"test: failed (status 7): {failing}" in run.stderr
     assert checkout.asked()[-1].startswith(failing)  # the checks after it did not run
+
+
+def test_tests_run_on_the_server_of_the_compose_file_if_it_is_there(checkout: Checkout) -> None:
+    assert checkout.run("scripts/test").returncode == 0
+    assert checkout.asked()[-1] == "pytest"
+    assert checkout.run("scripts/test", SERVER="http://127.0.0.1:6333").returncode == 0
+    assert checkout.asked()[-1] == "pytest  on http://127.0.0.1:6333 with a key of its own"
+
+
+def test_a_server_that_the_user_names_is_taken_and_no_other(checkout: Checkout) -> None:
+    named = {"TANDEM_TEST_QDRANT_URL": "http://qdrant.test:6333", "QDRANT_API_KEY": "mine"}
+    run = checkout.run("scripts/test", SERVER="http://127.0.0.1:6333", **named)
+    assert "tests on a server: http://qdrant.test:6333, named by TANDEM_TEST_QDRANT_URL" in run.stderr
+    assert checkout.asked()[-1] == "pytest  on http://qdrant.test:6333 with mine"
 
 
 def test_continuous_integration_runs_the_same_checks(checkout: Checkout) -> None:
