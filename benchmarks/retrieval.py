@@ -7,6 +7,8 @@
 - ``memory``: what a process takes that has a corpus open, against the bytes of its vectors.
 - ``concurrency``: queries a second of 16 threads and of 100 asynchronous callers against one thread, and the
   longest stall of the event loop, with the scan and without, and of a loop that has nothing else to do.
+- ``whole``: from the text of a query to nodes, against LlamaIndex's own retrievers, see
+  `benchmarks.retrieval_whole`.
 
 The vectors are those of two real models for texts of SciFact, concatenated, and more of their kind: to each
 further row the difference of two others is added, in both models alike, which keeps mean and spectrum. The
@@ -41,6 +43,7 @@ import faiss
 import numpy as np
 
 from benchmarks.quality import SHARED, unpacked
+from benchmarks.retrieval_whole import whole
 from ingest import open_source
 from retriever.combine import calibrated_weights, concatenate, spread, weigh
 from retriever.models import load_model
@@ -500,11 +503,17 @@ def _measured(value: float) -> dict[str, Any]:
     return {"value": value, "goal": None, "met": None}
 
 
+def whole_queries(_: Corpora, arguments: argparse.Namespace) -> Figures:
+    """Ask whole queries."""
+    return whole(arguments.store / "whole", arguments.sizes, repeats=arguments.repeats)
+
+
 PARTS: dict[str, Callable[[Corpora, argparse.Namespace], Figures]] = {
     "exactness": exactness,
     "scan": scan_alone,
     "memory": memory,
     "concurrency": concurrency,
+    "whole": whole_queries,
 }
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Wrapped(BaseEmbedding):
 
 
 def whole(folder: Path, sizes: Sequence[int], *, repeats: int) -> dict[str, Any]:
-    """Return the figures for corpora of these sizes, printed as they come."""
+    """Return the figures for corpora of these sizes, which are kept in a folder."""
     models = {model.spec.key: model for model in map(load_model, MODELS)}
     figures: dict[str, Any] = {}
     for size in sizes:
@@ -92,10 +92,9 @@ def whole(folder: Path, sizes: Sequence[int], *, repeats: int) -> dict[str, Any]
             ),
         }
         for name, (value, goal) in found.items():
-            print(f"  {name}: {value:.3f} (goal at most {goal})")
             figures[name] = {"value": value, "goal": goal, "met": value <= goal}
         milliseconds = {name: round(1000 * median(times), 2) for name, times in seconds.items()}
-        print(f"  medians in ms: {milliseconds}")
+        print(f"whole, {size:,} chunks: medians in ms: {milliseconds}")
     return figures
 
 

@@ -28,7 +28,7 @@ def with_nodes(
     more.
     """
     if "class_name" in document.node:
-        if len(chunks) == 1:
+        if len(chunks) == 1 and chunks[0].text == document.text.strip():
             return [_whole(document, chunks[0], parsed[0] if parsed else {})]
         related = [_of_a_piece(document)] * len(chunks)
     else:

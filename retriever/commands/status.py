@@ -12,6 +12,7 @@ from rich.text import Text
 
 from retriever.commands.words import described
 from retriever.console import ApiKeyOption, JsonOption, StoreOption, UrlOption, emit
+from retriever.errors import CorpusUnfinishedError
 
 
 def status(
@@ -28,17 +29,27 @@ def status(
     from retriever.store.place import open_store
 
     place = open_store(store, url=url, api_key=api_key)
-    found = [corpus_status(place, name) for name in ([corpus] if corpus else place.names())]
+    found, unfinished = [], {}
+    for name in [corpus] if corpus else place.names():
+        try:
+            found.append(corpus_status(place, name))
+        except CorpusUnfinishedError as error:
+            if corpus:
+                raise
+            unfinished[name] = str(error)
 
     def show(console: Console) -> None:
-        if not found:
+        if not found and not unfinished:
             console.print(
                 f"No corpus in {place.location}. Make one with `ingest run`.", markup=False, soft_wrap=True
             )
         for one in found:
             console.print(_status_table(one))
+        for reason in unfinished.values():
+            console.print(reason, markup=False, soft_wrap=True)
 
-    emit({"store": place.location, "corpora": [asdict(one) for one in found]}, as_json=json, show=show)
+    said = {"store": place.location, "corpora": [asdict(one) for one in found], "unfinished": unfinished}
+    emit(said, as_json=json, show=show)
 
 
 def _status_table(one: Any) -> Table:

@@ -115,7 +115,9 @@ class ScanKeeper:
         return self._builds[vector]
 
     def _build(self, vector: str, read: ReadRows) -> None:
-        begun = self._writes_begun
+        with self._lock:
+            # A write that is under way counts among those begun, but may change what is read from now on.
+            begun = None if self._writes_under_way else self._writes_begun
         scan, error = None, None
         try:
             rows = read(vector)
@@ -136,6 +138,6 @@ class ScanKeeper:
         else:
             build.set_result(None)
 
-    def _is_unchanged(self, begun: int) -> bool:
-        """Return whether nothing was written, or is, since so many writes had begun."""
-        return begun == self._writes_begun and not (self._writes_under_way or self._is_closed)
+    def _is_unchanged(self, begun: int | None) -> bool:
+        """Return whether no write has begun since so many had."""
+        return begun == self._writes_begun and not self._is_closed

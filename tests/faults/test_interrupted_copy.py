@@ -89,7 +89,7 @@ def killed_after(steps: int, folder: str, where: str, name: str) -> int:
     os.close(writing)
     for _ in range(steps):
         os.read(reading, 1)  # returns too if the child has ended
-    time.sleep(0.02 * steps / STEPS)  # somewhere in the middle of what follows
+    time.sleep(0.005 * steps / STEPS)  # somewhere in the middle of what follows
     os.kill(child, signal.SIGKILL)
     os.close(reading)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -153,6 +153,13 @@ class TestParsers:
         assert table.node["relationships"][PARENT]["node_id"] == "elsewhere"
         assert "class_name" not in table.node
 
+    def test_one_part_of_a_longer_node_is_not_that_node(self) -> None:
+        document = Document(doc_id="given", text="a b c d", node={"class_name": "TextNode"})
+        wished = ChunkSettings(parser=Scripted(texts=["b c"]), max_tokens=64)
+        (chunk,) = chunker_for([MODEL], wished).chunks(document, "corpus")
+        assert "id_" not in chunk.node
+        assert chunk.node["relationships"][PARENT]["node_id"] == "given"
+
     def test_repeated_text_has_its_own_places(self) -> None:
         chunks = cut(Scripted(texts=["a b", "a b", " ", "a b\n"]), "a b a b a b")
         assert [(chunk.start_char, chunk.end_char) for chunk in chunks] == [(0, 3), (4, 7), (8, 11)]

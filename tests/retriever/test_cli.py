@@ -194,7 +194,11 @@ def test_the_status_of_no_corpus_says_how_to_make_one(command: Command, tmp_path
     place = tmp_path / "a [b] store"
     ran = command("status", "--store", place)
     assert ran.out.replace("\n", " ") == f"No corpus in {place}. Make one with `ingest run`. "
-    assert command("status", "--store", place, "--json").json == {"store": str(place), "corpora": []}
+    assert command("status", "--store", place, "--json").json == {
+        "store": str(place),
+        "corpora": [],
+        "unfinished": {},
+    }
     assert command("status", "--store", place, "-c", "guide").status == 2
 
 
@@ -217,6 +221,19 @@ def test_settings_of_the_store_serve_all_commands(command: Command, folder: Path
     )
     assert "with equal weights" in command("deploy", "alpha+beta").out
     assert "alpha+beta with equal weights" in command("status").out
+
+
+def test_a_copy_that_is_not_whole_hides_no_other_corpus(
+    command: Command, folder: Path, make_corpus: Callable[..., Corpus], alpha: FakeModel
+) -> None:
+    with make_corpus(EmbeddedStore(folder), "half", [alpha]) as corpus:
+        corpus._save(copied_from="elsewhere")
+    ran = command("status", "--store", folder)
+    assert (ran.status, ran.err) == (0, "")
+    assert "corpus guide" in ran.out
+    assert "found a copy" in ran.out
+    assert set(command("status", "--store", folder, "--json").json["unfinished"]) == {"half"}
+    assert command("status", "--store", folder, "-c", "half").status == 3
 
 
 # ── more than one deployment ─────────────────────────────────────────────────────────────────────────────

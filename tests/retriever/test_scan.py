@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -28,6 +30,20 @@ from retriever.store.scan_levels import QueryLevels, encode_rows
 RECORD = {"manifest": {"corpus": "c"}, "deployments": []}
 SIZE = 24
 ROWS = 400
+
+SEARCH_AND_END = """
+import sys
+import numpy as np
+from retriever.store import embedded
+from retriever.store.embedded import EmbeddedStore
+embedded._WORTH_A_SCAN = 1
+collection = EmbeddedStore(sys.argv[1]).open("c")
+scroll = collection.scroll
+collection.scroll = lambda **given: scroll(**given | {"batch": 1})
+for _ in range(3):
+    collection.search(np.ones((1, 24), dtype=np.float32), vector="a", k=3)
+print("being made" if collection._shard.scans._builds else "made")
+"""
 
 
 def name_of(row: int) -> str:
@@ -506,6 +522,23 @@ def test_a_write_under_way_keeps_a_scan_from_being_kept(collection: EmbeddedColl
     prepared(collection)
 
 
+def test_a_scan_begun_during_a_write_is_not_kept_when_the_write_is_over(
+    collection: EmbeddedCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = collection._shard.scans.writing()
+    read = collection._rows
+
+    def overtaken(vector: str) -> scan_keeper.Rows | None:
+        rows = read(vector)
+        writing.__exit__(None, None, None)
+        return rows
+
+    writing.__enter__()
+    monkeypatch.setattr(collection, "_rows", overtaken)
+    collection.prepare("a")
+    assert collection._shard.scans._kept == {}
+
+
 def test_some_searches_bring_a_scan_about(collection: EmbeddedCollection, stored: FloatArray) -> None:
     for _ in range(2):
         found_in(collection, stored[0])
@@ -578,6 +611,18 @@ def test_closing_waits_for_a_scan_that_is_being_made(
     assert kept(collection) is None
 
 
+def test_a_process_may_end_while_a_scan_is_being_made(collection: EmbeddedCollection) -> None:
+    collection.close()
+    ran = subprocess.run(
+        [sys.executable, "-c", SEARCH_AND_END, str(collection._folder.parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "being made\n", "")
+
+
 def test_searches_beside_a_writer_see_all_that_was_written_before_them(
     collection: EmbeddedCollection, stored: FloatArray
 ) -> None:
@@ -587,13 +632,15 @@ def test_searches_beside_a_writer_see_all_that_was_written_before_them(
     stop = threading.Event()
 
     def write() -> None:
-        for i in range(1, 60):
-            collection.upsert(points_of(query[None] * np.float32(1 + i), start=10_000 + i))
-            written[0] = i
-            if i % 10 == 0:
-                collection.prepare("a")
-            time.sleep(0.002)
-        stop.set()
+        try:
+            for i in range(1, 60):
+                collection.upsert(points_of(query[None] * np.float32(1 + i), start=10_000 + i))
+                written[0] = i
+                if i % 10 == 0:
+                    collection.prepare("a")
+                time.sleep(0.002)
+        finally:
+            stop.set()
 
     def read() -> int:
         searches = 0
