@@ -139,7 +139,7 @@ def calibrated_weights(keys: Sequence[str], spreads: Mapping[str, float]) -> dic
     if unmeasured:
         raise InputError(
             f"calibrated weights: expected a measured spread of every model, got none of "
-            f"{', '.join(unmeasured)}. Ingest at least two different chunks, or use equal weights."
+            f"{', '.join(unmeasured)}. Ingest at least three different chunks, or use equal weights."
         )
     inverse = {key: 1 / spreads[key] for key in keys}
     total = sum(inverse.values())

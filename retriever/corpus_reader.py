@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from retriever import payload
+from retriever.any_case import resolved
 from retriever.border import check_queries, difference
 from retriever.corpus_record import CorpusRecord
 from retriever.errors import CorpusUnfinishedError, InputError, ModelMismatchError, StoreCorruptError
@@ -160,12 +161,16 @@ class CorpusReader:
 
     def count_chunks(self, where: Condition | None = None) -> int:
         """Return the exact number of chunks, or of those for which `where` holds."""
-        return self._collection.count(where)
+        return self._collection.count(self.resolved(where))
 
     def chunks(self, where: Condition | None = None) -> Iterator[list[Chunk]]:
         """Yield stored chunks in lists, in the order of their ids."""
-        for points in self._collection.scroll(where=where):
+        for points in self._collection.scroll(where=self.resolved(where)):
             yield [payload.to_chunk(point.payload) for point in points]
+
+    def resolved(self, where: Condition | None) -> Condition | None:
+        """Return a condition that engines know and that holds for the same chunks as they are now."""
+        return resolved(where, self._fields)
 
     def texts(self) -> Iterator[str]:
         """Yield what was embedded of each stored chunk, in the order of their ids."""
@@ -301,6 +306,11 @@ class CorpusReader:
     @property
     def _manifest(self) -> CorpusManifest:
         return self._record.manifest
+
+    def _fields(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        for points in self._collection.scroll(fields=names):
+            for point in points:
+                yield point.payload
 
     def _read(self) -> CorpusRecord:
         record = CorpusRecord.from_json(self._collection.read_record())

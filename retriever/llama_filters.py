@@ -24,6 +24,7 @@ from retriever.store.filters import (
     Condition,
     HasId,
     HasText,
+    HasTextInAnyCase,
     IsEmpty,
     Matches,
     NoneOf,
@@ -44,7 +45,8 @@ def to_condition(
     """Return the condition that all of these hold; None where nothing is restricted.
 
     As everywhere in Qdrant, a list in the metadata equals a value if one of its elements does, and a
-    key with dots (``"author.name"``) reaches into nested metadata.
+    key with dots (``"author.name"``) reaches into nested metadata. Only ``text_match_insensitive`` is none
+    of an engine's own: for each question it reads the field of every chunk first.
 
     Parameters
     ----------
@@ -118,8 +120,7 @@ def _single(filter_: MetadataFilter) -> Condition:
         known = ", ".join(operator.value for operator in _BY_OPERATOR)
         raise InputError(
             f"filter on {filter_.key!r}: expected an operator that is exact in Qdrant ({known}), "
-            f"got {filter_.operator.value!r}. Qdrant finds parts of a text in the case they are written in, "
-            "and whole words in any case: ingest the field in small letters too, and match that."
+            f"got {filter_.operator.value!r}."
         )
     return make(_path(filter_.key), filter_.value)
 
@@ -199,5 +200,8 @@ _BY_OPERATOR: Mapping[FilterOperator, Callable[[str, Any], Condition]] = {
     FilterOperator.ALL: _all,
     FilterOperator.CONTAINS: _contains,
     FilterOperator.TEXT_MATCH: lambda key, value: HasText(key=key, text=_text(key, value)),
+    FilterOperator.TEXT_MATCH_INSENSITIVE: lambda key, value: HasTextInAnyCase(
+        key=key, text=_text(key, value)
+    ),
     FilterOperator.IS_EMPTY: _is_empty,
 }

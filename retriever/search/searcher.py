@@ -114,6 +114,7 @@ class Searcher:
         if wish.k == 0 or not queries:
             return [[] for _ in queries]
         shares = self._shares(wish.weights)
+        wish = replace(wish, where=self.corpus.resolved(wish.where))
         if wish.per_document:
             rankings = [self._per_document(query, wish, shares) for query in queries]
         else:

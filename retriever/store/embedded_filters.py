@@ -33,6 +33,8 @@ def _condition(  # noqa: C901, PLR0911  # one case and one return per kind of co
             return qe.FieldCondition(key, range=qe.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
         case filters.HasText(key=key, text=text):
             return qe.FieldCondition(key, match=qe.MatchSubstring(text))
+        case filters.HasTextInAnyCase():
+            raise TypeError(f"expected a condition that was resolved, got {where}")
         case filters.HasWords(key=key, text=text):
             return qe.FieldCondition(key, match=qe.MatchText(text))
         case filters.IsEmpty(key=key):

@@ -50,6 +50,17 @@ class HasText:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HasTextInAnyCase:
+    """As `HasText`, whatever the case.
+
+    No engine can look for that: `retriever.any_case.resolved` puts what they know in its place.
+    """
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HasWords:
     """The payload field (or one element of it) contains every word of this text, in any order and case.
 
@@ -103,7 +114,18 @@ class NoneOf:
 
 
 Condition: TypeAlias = (
-    Matches | OtherThan | Between | HasText | HasWords | IsEmpty | HasId | HasVector | AllOf | AnyOf | NoneOf
+    Matches
+    | OtherThan
+    | Between
+    | HasText
+    | HasTextInAnyCase
+    | HasWords
+    | IsEmpty
+    | HasId
+    | HasVector
+    | AllOf
+    | AnyOf
+    | NoneOf
 )
 
 

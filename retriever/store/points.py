@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from retriever.errors import StoreCorruptError
-from retriever.payload import TEXT_HASH
+from retriever.payload import SOURCE_ID, TEXT_HASH
 from retriever.store.protocol import Point, ScoredPoint, SparseVector, Vector
 
-INDEXED_IN_MEMORY = ("doc_id",)
+INDEXED_IN_MEMORY = ("doc_id", SOURCE_ID)
 """Payload fields that queries may filter by: keyword indexes, kept in memory."""
 
 INDEXED_ON_DISK = (TEXT_HASH,)

@@ -18,6 +18,9 @@ shorter, the error with it, and a number that is large in all rows does no harm.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -60,7 +63,7 @@ _GROUP = 64
 _PACKED_FROM = 8
 """From so many queries on, it is faster to multiply a row with all of them at once than with one by one."""
 
-_PER_THREAD = 2**24
+_PER_THREAD = 2**23
 """Bytes to read that are worth a thread."""
 
 
@@ -208,8 +211,17 @@ class ExactScan:
         -------
         Two arrays, float32, shape (rows, queries)
         """
+        edges = np.linspace(rows.start, min(rows.stop, len(self)), self._threads + 1, dtype=int)
+        parts = [slice(*ends) for ends in pairwise(edges.tolist())]
+        if len(parts) == 1:
+            return self._bounds_of_part(parts[0], queries)
+        found = _pool().map(self._bounds_of_part, parts, repeat(queries))
+        lower, upper = (np.concatenate(bounds) for bounds in zip(*found, strict=True))
+        return lower, upper
+
+    def _bounds_of_part(self, rows: slice, queries: QueryLevels) -> tuple[FloatArray, FloatArray]:
         along, error, length = self._terms[:, rows, None]
-        products = _products(self._codes[rows], queries.levels[0], self._threads)
+        products = _products(self._codes[rows], queries.levels[0])
         scores: FloatArray = np.multiply(products, self._steps[rows, None], dtype=np.float32)
         scores *= queries.steps[0].astype(np.float32)
         scores += along * queries.along.astype(np.float32)
@@ -223,7 +235,7 @@ class ExactScan:
         """Return those of these rows that all levels of one query leave."""
         levels = np.ascontiguousarray(queries.levels[:, i])
         sums = [
-            _products(self._codes[rows[start : start + _GATHERED]], levels, 1) @ queries.steps[:, i]
+            _products(self._codes[rows[start : start + _GATHERED]], levels) @ queries.steps[:, i]
             for start in range(0, len(rows), _GATHERED)
         ]
         along, error, length = self._terms[:, rows]
@@ -268,12 +280,17 @@ def _highest(values: FloatArray, before: FloatArray) -> FloatArray:
     return np.sort(np.partition(merged, place, axis=0)[place:], axis=0)[::-1]
 
 
-def _products(rows: Bytes, queries: Bytes, threads: int) -> NDArray[Any]:
+def _products(rows: Bytes, queries: Bytes) -> NDArray[Any]:
     """Return the dot products, exact whole numbers, shape (rows, queries)."""
     if len(queries) < _PACKED_FROM:
-        return np.asarray(numkong.cdist(rows, queries, "dot", threads=threads))
-    packed = numkong.dots_pack(queries)
-    return np.asarray(numkong.dots_packed(rows, packed, threads=threads))  # type: ignore[call-arg]  # its types lag
+        return np.asarray(numkong.cdist(rows, queries, "dot"))
+    return np.asarray(numkong.dots_packed(rows, numkong.dots_pack(queries)))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads of all scans; one alone does not read as fast as memory is."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="scan")
 
 
 def _check(block: FloatArray, *, shape: tuple[int, int], room: int) -> None:

@@ -40,6 +40,8 @@ def _condition(  # noqa: C901, PLR0911  # one case and one return per kind of co
             return models.FieldCondition(key=key, range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte))
         case filters.HasText(key=key, text=text):
             return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
+        case filters.HasTextInAnyCase():
+            raise TypeError(f"expected a condition that was resolved, got {where}")
         case filters.HasWords(key=key, text=text):
             return models.FieldCondition(key=key, match=models.MatchText(text=text))
         case filters.IsEmpty(key=key):

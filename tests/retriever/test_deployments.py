@@ -136,7 +136,7 @@ def test_a_corpus_of_equal_chunks_cannot_be_calibrated(
 ) -> None:
     same = [replace(chunk, text="the same") for chunk in chunks[:3]]
     with make_corpus(any_store, "same", [alpha, beta], chunks=same) as corpus:
-        with pytest.raises(InputError, match="two different chunks, or use equal weights"):
+        with pytest.raises(InputError, match="three different chunks, or use equal weights"):
             deploy(corpus, ["alpha", "beta"])
         assert deploy(corpus, ["alpha", "beta"], weighting="equal").weights == (0.5, 0.5)
 

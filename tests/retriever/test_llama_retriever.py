@@ -318,5 +318,5 @@ def test_what_cannot_be_served_is_refused_and_leaves_nothing_open(
     with pytest.raises(ModelNotFoundError, match="fake:solo"):
         serve_once()  # a fake cannot be loaded from what its spec names
     with pytest.raises(InputError, match="node_ids"):
-        serve(models={"solo": solo}, node_ids=["no uuid"])
+        serve(models={"solo": solo}, node_ids=[""])
     store.drop("guide")  # which an open corpus would not allow

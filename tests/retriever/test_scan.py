@@ -199,11 +199,13 @@ def test_few_candidates_are_left_of_many_rows() -> None:
         assert len(rows) < 100
 
 
-def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_rows_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     stored, asked = normal(rng, 3_000, 32), normal(rng, 9, 32)
     whole = [candidate_rows(names) for names in scan_of(stored).candidates(asked, k=5)]
     monkeypatch.setattr(scan, "_CELLS", 600)
+    monkeypatch.setattr(scan, "_PER_THREAD", 1_000)
+    monkeypatch.setenv("TANDEM_THREADS", "3")
     monkeypatch.setattr(scan, "_GATHERED", 7)
     in_blocks = [candidate_rows(names) for names in scan_of(stored, block=7).candidates(asked, k=5)]
     for query, rows in zip(asked, in_blocks, strict=True):
@@ -273,7 +275,7 @@ def test_the_kernels_sum_without_error_at_the_extremes(size: int, queries: int) 
         rows = rng.integers(low, high, size=(9, size), dtype=np.int8)
         levels = rng.integers(low, high, size=(queries, size), dtype=np.int8)
         expected = rows.astype(np.int64) @ levels.T.astype(np.int64)
-        np.testing.assert_array_equal(scan._products(rows, levels, 2), expected)
+        np.testing.assert_array_equal(scan._products(rows, levels), expected)
 
 
 # ── callers that share a pass ────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient
 
 from retriever.combine import concatenate
 from retriever.corpus import Corpus
-from retriever.records import Chunk
+from retriever.records import Chunk, Combination
 from retriever.search import Searcher
 from retriever.store.server import ServerStore
 from retriever.testing import FakeModel
@@ -136,7 +136,7 @@ def test_the_stock_retriever_writes_its_vector_into_the_query_and_spoils_a_fusio
 
     alone = {node.node_id: node.score for node in retrievers[1].retrieve(QUERY)}
     spoilt = {node.node_id: node.score for node in retrievers[1].retrieve(bundle)}
-    wrong = corpus.search(alpha.embed_queries([QUERY]), vector="gamma", k=40)[0]
+    wrong = corpus.search(alpha.embed_queries([QUERY]), combination=Combination(("gamma",)), k=40)[0]
     assert spoilt == pytest.approx({hit.point.point_id: hit.score for hit in wrong}, abs=1e-6)
     assert spoilt != pytest.approx(alone, abs=0.1)
 
