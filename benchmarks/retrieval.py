@@ -3,7 +3,8 @@
 - ``exactness``: recall@10 against a product of all vectors in float64, ties aside; how many queries the scan
   of 8-bit numbers proves, for the pair of models and for each alone, and how many candidates are left.
 - ``scan``: search alone, the query's vector given: the embedded engine as it is, the engine with the scan,
-  `faiss.IndexFlatIP`, and one float32 product in numpy with a partition. Each in turn, ratios per turn.
+  `faiss.IndexFlatIP`, and one float32 product in numpy with a partition; ten queries each in turn, medians
+  of a turn compared.
 - ``memory``: what a process takes that has a corpus open, against the bytes of its vectors.
 - ``concurrency``: queries a second of 16 threads and of 100 asynchronous callers against one thread, and the
   longest stall of the event loop, with the scan and without, and of a loop that has nothing else to do.
@@ -69,6 +70,8 @@ TIE = 1e-6
 """Scores this close are ties: float32 does not tell them apart."""
 
 _BATCH = 1000
+_TURN = 10
+_PAUSE = 0.05
 _CHARACTERS = 600
 _TEXT = "The ferry to the island leaves the harbour at noon, and basil wants six hours of sun a day. " * 9
 
@@ -304,9 +307,10 @@ def scan_alone(corpora: Corpora, arguments: argparse.Namespace) -> Figures:
             }
             seconds = _interleaved(variants, queries, repeats=arguments.repeats)
         _print_times(f"{size:,} chunks of {rows.shape[1]} numbers, search alone", seconds)
-        floor = np.minimum(seconds["faiss"], seconds["numpy"])
+        medians = {name: np.median(taken, axis=1) for name, taken in seconds.items()}
+        floor = np.minimum(medians["faiss"], medians["numpy"])
         for name in ("engine", "scan"):
-            ratio = float(np.median(seconds[name] / floor))
+            ratio = float(np.median(medians[name] / floor))
             goal = 0.5 if size >= 100_000 and name == "scan" else 1.15
             figure = _at_most(ratio, goal) if name == "scan" and size >= 50_000 else _measured(ratio)
             figures[f"{size:,} chunks: {name} of the faster of faiss and numpy"] = figure
@@ -322,17 +326,24 @@ def _product(rows: FloatArray, query: FloatArray) -> object:
 def _interleaved(
     variants: Mapping[str, Callable[[FloatArray], object]], queries: FloatArray, *, repeats: int
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Return the seconds of each query, in turns of one query per variant."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for search in variants.values():
-        search(queries[0])
+    """Return the seconds of each query, shape (turns, queries of a turn).
+
+    A turn is some queries by each variant. Before each there is a pause, in which threads that wait actively
+    for more work of the variant before give up their cores.
+    """
+    seconds: dict[str, list[list[float]]] = {name: [] for name in variants}
     order = list(variants.items())
-    for turn in range(repeats):
-        for i, query in enumerate(queries):
-            for name, search in order[(turn + i) % len(order) :] + order[: (turn + i) % len(order)]:
+    turns = [queries[start : start + _TURN] for start in range(0, len(queries), _TURN)] * repeats
+    for turn, asked in enumerate(turns):
+        for name, search in order[turn % len(order) :] + order[: turn % len(order)]:
+            time.sleep(_PAUSE)
+            search(asked[0])
+            taken = []
+            for query in asked:
                 start = time.perf_counter()
                 search(query)
-                seconds[name].append(time.perf_counter() - start)
+                taken.append(time.perf_counter() - start)
+            seconds[name].append(taken)
     return {name: np.array(taken) for name, taken in seconds.items()}
 
 

@@ -30,11 +30,11 @@ from pydantic import PrivateAttr
 from retriever.combine import weigh
 from retriever.corpus import Corpus
 from retriever.deployments import deploy
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
+from retriever.llama.stock_client import AsyncStockClient, StockClient
 from retriever.models import load_model
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import Chunk, ChunkerSpec
-from retriever.stock_client import AsyncStockClient, StockClient
 from retriever.store.embedded import EmbeddedStore
 
 MODELS = ("minilm", "wordllama")

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from retriever.errors import ModelError as ModelError
     from retriever.errors import StoreError as StoreError
     from retriever.errors import TandemError as TandemError
-    from retriever.llama_retriever import ExplainedNode as ExplainedNode
-    from retriever.llama_retriever import TandemRetriever as TandemRetriever
+    from retriever.llama.retriever import ExplainedNode as ExplainedNode
+    from retriever.llama.retriever import TandemRetriever as TandemRetriever
+    from retriever.llama.stock_client import AsyncStockClient as AsyncStockClient
+    from retriever.llama.stock_client import StockClient as StockClient
     from retriever.models.catalog import load_model as load_model
     from retriever.models.llama_embedding import LlamaEmbeddingModel as LlamaEmbeddingModel
     from retriever.models.protocol import EmbeddingModel as EmbeddingModel
@@ -27,14 +29,12 @@ if TYPE_CHECKING:
     from retriever.records import Hit as Hit
     from retriever.records import ModelSpec as ModelSpec
     from retriever.search import Searcher as Searcher
-    from retriever.stock_client import AsyncStockClient as AsyncStockClient
-    from retriever.stock_client import StockClient as StockClient
     from retriever.store.layout import ServerLayout as ServerLayout
     from retriever.store.place import open_store as open_store
     from retriever.store.protocol import VectorStore as VectorStore
 
 _LOADED_ON_USE = {
-    "AsyncStockClient": "retriever.stock_client",
+    "AsyncStockClient": "retriever.llama.stock_client",
     "Chunk": "retriever.records",
     "ChunkerSpec": "retriever.records",
     "Corpus": "retriever.corpus",
@@ -43,7 +43,7 @@ _LOADED_ON_USE = {
     "Document": "retriever.records",
     "DocumentsFailedError": "retriever.errors",
     "EmbeddingModel": "retriever.models.protocol",
-    "ExplainedNode": "retriever.llama_retriever",
+    "ExplainedNode": "retriever.llama.retriever",
     "Hit": "retriever.records",
     "InputError": "retriever.errors",
     "LlamaEmbeddingModel": "retriever.models.llama_embedding",
@@ -51,10 +51,10 @@ _LOADED_ON_USE = {
     "ModelSpec": "retriever.records",
     "Searcher": "retriever.search",
     "ServerLayout": "retriever.store.layout",
-    "StockClient": "retriever.stock_client",
+    "StockClient": "retriever.llama.stock_client",
     "StoreError": "retriever.errors",
     "TandemError": "retriever.errors",
-    "TandemRetriever": "retriever.llama_retriever",
+    "TandemRetriever": "retriever.llama.retriever",
     "VectorStore": "retriever.store.protocol",
     "current_deployment": "retriever.deployments",
     "deploy": "retriever.deployments",

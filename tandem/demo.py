@@ -103,7 +103,7 @@ def _deploy(out: Console, corpus: Corpus, verdict: Verdict) -> None:
 
 
 def _answer(out: Console, question: str, *, store: Path, top_k: int) -> None:
-    from retriever.llama_retriever import TandemRetriever
+    from retriever.llama.retriever import TandemRetriever
     from tandem.reference import CORPUS
 
     out.rule("Ask, through the LlamaIndex retriever", align="left")

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -211,18 +211,11 @@ class ExactScan:
         -------
         Two arrays, float32, shape (rows, queries)
         """
-        edges = np.linspace(rows.start, min(rows.stop, len(self)), self._threads + 1, dtype=int)
-        parts = [slice(*ends) for ends in pairwise(edges.tolist())]
-        if len(parts) == 1:
-            return self._bounds_of_part(parts[0], queries)
-        found = _pool().map(self._bounds_of_part, parts, repeat(queries))
-        lower, upper = (np.concatenate(bounds) for bounds in zip(*found, strict=True))
-        return lower, upper
-
-    def _bounds_of_part(self, rows: slice, queries: QueryLevels) -> tuple[FloatArray, FloatArray]:
         along, error, length = self._terms[:, rows, None]
-        products = _products(self._codes[rows], queries.levels[0])
-        scores: FloatArray = np.multiply(products, self._steps[rows, None], dtype=np.float32)
+        steps = self._steps[rows, None]
+        scores = np.empty((len(steps), len(queries.along)), dtype=np.float32)
+        for part, products in self._products(rows, queries.levels[0]):
+            np.multiply(products, steps[part], out=scores[part], casting="same_kind")
         scores *= queries.steps[0].astype(np.float32)
         scores += along * queries.along.astype(np.float32)
         half_width = error * queries.across.astype(np.float32)
@@ -231,11 +224,20 @@ class ExactScan:
         scores += half_width
         return lower, scores
 
+    def _products(self, rows: slice, queries: Bytes) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield the dot products of parts of these rows, each worked out in a thread of its own."""
+        codes = self._codes[rows]
+        edges = np.linspace(0, len(codes), self._threads + 1, dtype=int).tolist()
+        parts = [slice(*ends) for ends in pairwise(edges)]
+        if len(parts) == 1:
+            return iter([(parts[0], _dots(codes, queries))])
+        return zip(parts, _pool().map(lambda part: _dots(codes[part], queries), parts), strict=True)
+
     def _narrowed(self, queries: QueryLevels, i: int, rows: _Rows, k: int) -> _Rows:
         """Return those of these rows that all levels of one query leave."""
         levels = np.ascontiguousarray(queries.levels[:, i])
         sums = [
-            _products(self._codes[rows[start : start + _GATHERED]], levels) @ queries.steps[:, i]
+            _dots(self._codes[rows[start : start + _GATHERED]], levels) @ queries.steps[:, i]
             for start in range(0, len(rows), _GATHERED)
         ]
         along, error, length = self._terms[:, rows]
@@ -280,7 +282,7 @@ def _highest(values: FloatArray, before: FloatArray) -> FloatArray:
     return np.sort(np.partition(merged, place, axis=0)[place:], axis=0)[::-1]
 
 
-def _products(rows: Bytes, queries: Bytes) -> NDArray[Any]:
+def _dots(rows: Bytes, queries: Bytes) -> NDArray[Any]:
     """Return the dot products, exact whole numbers, shape (rows, queries)."""
     if len(queries) < _PACKED_FROM:
         return np.asarray(numkong.cdist(rows, queries, "dot"))

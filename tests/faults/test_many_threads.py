@@ -22,7 +22,7 @@ import pytest
 
 from retriever.corpus import Corpus
 from retriever.deployments import deploy
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
 from retriever.records import Chunk, ChunkerSpec
 from retriever.store.embedded import EmbeddedStore
 from retriever.testing import FakeModel

@@ -20,7 +20,7 @@ from ingest.documents import FailedDocument, Source, SourceOptions, open_source
 from retriever.corpus import Corpus
 from retriever.deployments import deploy
 from retriever.errors import SourceError
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
 from retriever.records import Document
 from retriever.search import Searcher
 from retriever.store.embedded import EmbeddedStore

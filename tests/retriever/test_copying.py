@@ -23,7 +23,7 @@ from retriever import console, copying
 from retriever.commands.copy import copy as copy_command
 from retriever.copying import CHECKED, CopyReport, copy
 from retriever.corpus import Corpus
-from retriever.corpus_record import CorpusRecord
+from retriever.corpus.record import CorpusRecord
 from retriever.deployments import deploy
 from retriever.errors import (
     CorpusExistsError,

@@ -718,9 +718,9 @@ def test_a_corpus_of_an_earlier_release_gets_its_indexes_when_it_is_written(
         earlier.setattr("retriever.store.embedded_shards.INDEXED_ON_DISK", ())
         corpus = Corpus.create(store, "c", chunker=CHUNKER, models=[alpha.spec])
     write(corpus, chunks, {"alpha": alpha.embed_chunks([chunk.text for chunk in chunks])})
-    assert set(corpus._collection._shard.engine.info().payload_schema) == {"doc_id"}  # type: ignore[attr-defined]
+    assert set(corpus._collection._shard.engine.info().payload_schema) == {"doc_id", payload.SOURCE_ID}  # type: ignore[attr-defined]
     with corpus.lock():
         schema = corpus._collection._shard.engine.info().payload_schema  # type: ignore[attr-defined]
-    assert set(schema) == {"doc_id", payload.TEXT_HASH}
+    assert set(schema) == {"doc_id", payload.SOURCE_ID, payload.TEXT_HASH}
     assert corpus.vectors_by_text([chunks[0].text], ["alpha"]).keys() == {chunks[0].text}
     corpus.close()

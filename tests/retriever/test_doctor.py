@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from retriever.doctor import Diagnosis, Verdict, examine, together
-from retriever.doctor_cost import Cost, memory
-from retriever.doctor_texts import PARAPHRASES, chunk_texts
+from retriever.doctor.cost import Cost, memory
+from retriever.doctor.texts import PARAPHRASES, chunk_texts
 from retriever.errors import EmbeddingError, InputError
 from retriever.models import load_model
 from retriever.models.protocol import FloatArray

@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from retriever.corpus import Corpus
 from retriever.errors import InputError
-from retriever.llama_filters import to_condition
+from retriever.llama.filters import to_condition
 from retriever.records import Chunk
 from retriever.search import Searcher
 from retriever.testing import FakeModel

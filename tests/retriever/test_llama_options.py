@@ -19,7 +19,7 @@ from pydantic import Field
 from retriever.corpus import Corpus
 from retriever.deployments import deploy, rollback
 from retriever.errors import InputError, StoreError
-from retriever.llama_retriever import ExplainedNode, TandemRetriever
+from retriever.llama.retriever import ExplainedNode, TandemRetriever
 from retriever.search import Searcher
 from retriever.store.embedded import EmbeddedStore
 from retriever.testing import FakeModel

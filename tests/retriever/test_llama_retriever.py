@@ -33,7 +33,7 @@ from retriever.errors import (
     ModelNotFoundError,
     StoreError,
 )
-from retriever.llama_retriever import ExplainedNode, TandemRetriever
+from retriever.llama.retriever import ExplainedNode, TandemRetriever
 from retriever.models.protocol import FloatArray
 from retriever.records import Chunk
 from retriever.search import Searcher

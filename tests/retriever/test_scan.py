@@ -275,7 +275,7 @@ def test_the_kernels_sum_without_error_at_the_extremes(size: int, queries: int) 
         rows = rng.integers(low, high, size=(9, size), dtype=np.int8)
         levels = rng.integers(low, high, size=(queries, size), dtype=np.int8)
         expected = rows.astype(np.int64) @ levels.T.astype(np.int64)
-        np.testing.assert_array_equal(scan._products(rows, levels), expected)
+        np.testing.assert_array_equal(scan._dots(rows, levels), expected)
 
 
 # ── callers that share a pass ────────────────────────────────────────────────────────────────────────────

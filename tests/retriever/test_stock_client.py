@@ -29,9 +29,9 @@ from retriever.combine import concatenate
 from retriever.corpus import Corpus
 from retriever.errors import CorpusNotFoundError, InputError, ShapeError
 from retriever.lexical import encode_query, measured
+from retriever.llama.stock_client import AsyncStockClient, StockClient
+from retriever.llama.stock_filters import as_condition
 from retriever.records import Chunk
-from retriever.stock_client import AsyncStockClient, StockClient
-from retriever.stock_filters import as_condition
 from retriever.store.embedded import EmbeddedStore
 from retriever.store.server import ServerStore
 from retriever.testing import FakeModel

@@ -34,7 +34,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.selectors import LLMMultiSelector, LLMSingleSelector
 from llama_index.core.tools import RetrieverTool
 
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
 from retriever.models.protocol import EmbeddingModel
 
 QUESTION = "How do I rotate an API credential without downtime?"

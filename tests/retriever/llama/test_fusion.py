@@ -20,7 +20,7 @@ from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index.core.schema import Document as LlamaDocument
 
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
 from retriever.models.protocol import EmbeddingModel, FloatArray
 
 Serve = Callable[..., TandemRetriever]

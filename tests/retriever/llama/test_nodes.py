@@ -34,8 +34,8 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from ingest import ChunkSettings, documents_from, ingest
 from ingest.chunks import chunker_for
 from retriever.corpus import Corpus
-from retriever.llama_filters import to_condition
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.filters import to_condition
+from retriever.llama.retriever import TandemRetriever
 from retriever.models.protocol import EmbeddingModel
 from retriever.payload import (
     CHILD,

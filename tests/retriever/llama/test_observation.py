@@ -18,7 +18,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle, TextNode
 
 from retriever.errors import InputError
-from retriever.llama_retriever import TandemRetriever
+from retriever.llama.retriever import TandemRetriever
 from retriever.models.protocol import EmbeddingModel
 
 QUESTION = "How do I rotate an API credential without downtime?"

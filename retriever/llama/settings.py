@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from retriever.deployments import Weighting
 from retriever.errors import InputError
-from retriever.llama_filters import to_condition
+from retriever.llama.filters import to_condition
 from retriever.search import Fusion, Wish
 from retriever.serving import Serving
 from retriever.store.space import writing_file
@@ -25,7 +25,7 @@ _POSTPROCESSORS = "node_postprocessors"
 
 @dataclass(frozen=True, kw_only=True)
 class RetrieverSettings:
-    """The options of a retriever that say what is asked; see `retriever.llama_retriever.TandemRetriever`."""
+    """The options of a retriever that say what is asked; see `retriever.llama.retriever.TandemRetriever`."""
 
     similarity_top_k: int
     filters: MetadataFilters | None = None
@@ -89,7 +89,7 @@ class RetrieverSettings:
 def write_settings(
     path: Path, serving: Serving, settings: RetrieverSettings, postprocessors: Sequence[str]
 ) -> None:
-    """Write a retriever to a file; see `retriever.llama_retriever.TandemRetriever.persist`."""
+    """Write a retriever to a file; see `retriever.llama.retriever.TandemRetriever.persist`."""
     location = serving.corpus.location
     value = {
         "format": _FORMAT,

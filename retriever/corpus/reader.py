@@ -12,7 +12,7 @@ import numpy as np
 from retriever import payload
 from retriever.any_case import resolved
 from retriever.border import check_queries, difference
-from retriever.corpus_record import CorpusRecord
+from retriever.corpus.record import CorpusRecord
 from retriever.errors import CorpusUnfinishedError, InputError, ModelMismatchError, StoreCorruptError
 from retriever.models.protocol import FloatArray
 from retriever.records import LEXICAL, Chunk, Combination, CorpusManifest, Deployment, ModelSpec

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from retriever.border import difference
-from retriever.corpus_record import CorpusRecord
+from retriever.corpus.record import CorpusRecord
 from retriever.errors import CorpusExistsError
 from retriever.store.protocol import Point, SparseVector, Vector
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from retriever.copy_differences import alike, different_corpus, different_records, size_of
-from retriever.corpus_reader import CorpusReader
-from retriever.corpus_record import CorpusRecord
+from retriever.copying.differences import alike, different_corpus, different_records, size_of
+from retriever.corpus.reader import CorpusReader
+from retriever.corpus.record import CorpusRecord
 from retriever.errors import InputError, StoreCorruptError, StoreError
 from retriever.records import FULL_STORAGE, LEXICAL, check_corpus_name
 from retriever.store.filters import HasId, HasVector

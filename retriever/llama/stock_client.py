@@ -28,10 +28,10 @@ import numpy as np
 from qdrant_client.http import models
 
 from retriever.border import check_queries
-from retriever.corpus_reader import CorpusReader
+from retriever.corpus.reader import CorpusReader
 from retriever.errors import CorpusNotFoundError, InputError
+from retriever.llama.stock_filters import as_condition
 from retriever.records import LEXICAL
-from retriever.stock_filters import as_condition
 from retriever.store.protocol import Point, ScoredPoint, SparseVector, Vector, VectorStore
 
 _WRITES = frozenset(

@@ -16,8 +16,8 @@ import numpy as np
 from retriever import payload
 from retriever.border import check_distinct, check_vectors
 from retriever.combine import concatenate, lift, parts_of, spread
-from retriever.corpus_reader import CorpusReader, StoredDocument, StoredVectors
-from retriever.corpus_record import CorpusRecord
+from retriever.corpus.reader import CorpusReader
+from retriever.corpus.record import CorpusRecord
 from retriever.errors import InputError, ModelMismatchError, ShapeError
 from retriever.lexical import encode_chunks, encode_query
 from retriever.models.protocol import FloatArray
@@ -42,8 +42,6 @@ from retriever.store.filters import (
 )
 from retriever.store.protocol import Collection as PointCollection
 from retriever.store.protocol import Point, SparseVector, VectorStore
-
-__all__ = ["Corpus", "StoredDocument", "StoredVectors"]
 
 _SPREAD_SAMPLE = 1000
 _LEXICAL_SAMPLE = 100

@@ -20,7 +20,7 @@ from pydantic import Field, SerializeAsAny
 from retriever import payload
 from retriever.corpus import Corpus
 from retriever.deployments import Weighting
-from retriever.llama_settings import RetrieverSettings, read_settings, write_settings
+from retriever.llama.settings import RetrieverSettings, read_settings, write_settings
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment
 from retriever.search import Found, Fusion, Searcher

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from retriever.doctor_texts import BLANK, PARAPHRASES, UNUSUAL, chunk_texts
+from retriever.doctor.texts import BLANK, PARAPHRASES, UNUSUAL, chunk_texts
 from retriever.errors import EmbeddingError
 from retriever.models.probe import INVARIANT, PROBES, batch_invariance, cosines
 from retriever.models.prompts import prompts_for

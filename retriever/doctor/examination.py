@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from retriever.doctor_checks import Checks, Outcome, Verdict
-from retriever.doctor_cost import Cost, Loading, measure, measured_loading, memory
+from retriever.doctor.checks import Checks, Outcome, Verdict
+from retriever.doctor.cost import Cost, Loading, measure, measured_loading, memory
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import ModelSpec
-
-__all__ = ["Diagnosis", "Finding", "Together", "Verdict", "examine", "examine_source", "together"]
 
 _LEAST_CHUNK_TOKENS = 16
 _SECONDS = 3.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from retriever.doctor_texts import chunk_texts
+from retriever.doctor.texts import chunk_texts
 from retriever.models.protocol import EmbeddingModel
 
 _STATM = Path("/proc/self/statm")
