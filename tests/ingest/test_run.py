@@ -763,8 +763,8 @@ class FusedCollection:
     def delete(self, where: Any) -> None:
         self._fuse.guard(lambda: self._collection.delete(where))
 
-    def add_vector(self, name: str, size: int) -> None:
-        self._fuse.guard(lambda: self._collection.add_vector(name, size))
+    def add_vector(self, name: str, size: int, *, storage: str = "float32") -> None:
+        self._fuse.guard(lambda: self._collection.add_vector(name, size, storage=storage))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         self._fuse.guard(lambda: self._collection.write_record(record))
