@@ -19,9 +19,9 @@ import pytest
 import typer
 from qdrant_client import QdrantClient, models
 
-from retriever import console, copying
+from retriever import console
 from retriever.commands.copy import copy as copy_command
-from retriever.copying import CHECKED, CopyReport, copy
+from retriever.copying import CHECKED, CopyReport, copier, copy
 from retriever.corpus import Corpus
 from retriever.corpus.record import CorpusRecord
 from retriever.deployments import deploy
@@ -557,7 +557,7 @@ class WatchedCollection:
 def test_the_chunks_that_are_checked_are_spread_over_the_whole(
     engine: Make, fill: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "CHECKED", 5)
+    monkeypatch.setattr(copier, "CHECKED", 5)
     source, target = engine("memory"), engine("memory")
     fill(source)
     watched: Any = Watched(source)
