@@ -64,12 +64,9 @@ class DenseLegs:
         """
         if self._combination.storage != FULL_STORAGE:
             return [self._from_candidates(query, k=k, where=where) for query in queries]
-        rankings = self._scan(queries, k=k, where=where)
-        for query, ranking in zip(queries, rankings, strict=True):
-            self._check_in_step(query, ranking)
         return [
-            best_first(self.founds(query, [scored.point for scored in ranking]))
-            for query, ranking in zip(queries, rankings, strict=True)
+            self._in_step(query, ranking)
+            for query, ranking in zip(queries, self._scan(queries, k=k, where=where), strict=True)
         ]
 
     def row(self, query: EmbeddedQuery) -> FloatArray:
@@ -144,16 +141,17 @@ class DenseLegs:
             )
         return vector
 
-    def _check_in_step(self, query: EmbeddedQuery, ranking: Sequence[ScoredPoint]) -> None:
-        """Refuse scores of a concatenated vector that something else has written or left behind."""
-        rows = self._summands(query, [scored.point for scored in ranking])
+    def _in_step(self, query: EmbeddedQuery, ranking: Sequence[ScoredPoint]) -> list[Found]:
+        """Return a ranking with its scores; refuse a concatenated vector that something else has written."""
+        founds = self.founds(query, [scored.point for scored in ranking])
         tolerance = _STEP_TOLERANCE * max(1.0, float(np.linalg.norm(self.row(query))))
-        for scored, row in zip(ranking, rows, strict=True):
-            if abs(scored.score - math.fsum(row)) > tolerance:
+        for scored, found in zip(ranking, founds, strict=True):
+            if abs(scored.score - found.score) > tolerance:
                 raise StoreCorruptError(
                     f"corpus {self._corpus.name!r} at {self._corpus.location}: expected vector "
-                    f"{self._combination.vector} of chunk {scored.point.point_id} to be made of "
-                    f"{', '.join(self._combination.keys)} beside it (score {math.fsum(row):.6f}), got "
+                    f"{self._combination.vector} of chunk {found.point_id} to be made of "
+                    f"{', '.join(self._combination.keys)} beside it (score {found.score:.6f}), got "
                     f"another one (score {scored.score:.6f}): the store was changed by something else. "
                     f"Drop {self._combination.vector} and deploy again: nothing is embedded."
                 )
+        return best_first(founds)
