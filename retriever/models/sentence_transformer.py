@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from retriever.models.prompts import choose_prompts
 from retriever.models.protocol import FloatArray
 from retriever.models.threads import computes_in_bfloat16
 from retriever.models.tokenizer import HFTokenizer, TokenIds, read_tokenizer
+from retriever.models.torch_threads import map_batches
 from retriever.records import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class SentenceTransformerModel:
         # The library's way changes and reads its tokenizer in every call; ours shares nothing.
         needs_lock = not self._runs_ids or _changes_as_it_runs(model)
         self._lock = threading.Lock() if needs_lock else nullcontext()
+        self._runs_at_once = not needs_lock and model.device.type == "cpu" and self._spec.pooling != "static"
         if dtype == "bfloat16":
             self._model = model.bfloat16()
 
@@ -188,12 +190,23 @@ class SentenceTransformerModel:
         ids = self._ids_of(texts, prompt)
         # A text without tokens is never run: its row stays zero, and unit_rows refuses it by name.
         vectors = np.zeros((len(texts), self._spec.dimensions), dtype=np.float32)
-        for batch in token_batches([len(row) for row in ids], budget=self._budget):
+
+        def run(batch: list[int]) -> NDArray[np.floating]:
             features = _features(self._model, [ids[i] for i in batch])
             with self._lock, torch.inference_mode():
                 rows = self._model(features)["sentence_embedding"]
-                vectors[batch] = rows[:, : self._model.truncate_dim].float().cpu().numpy()
+                found: NDArray[np.floating] = rows[:, : self._model.truncate_dim].float().cpu().numpy()
+            return found
+
+        batches = list(token_batches([len(row) for row in ids], budget=self._budget))
+        for batch, rows in zip(batches, self._runs(run, batches), strict=True):
+            vectors[batch] = rows
         return vectors
+
+    def _runs(
+        self, run: Callable[[list[int]], NDArray[np.floating]], batches: list[list[int]]
+    ) -> Iterator[NDArray[np.floating]]:
+        return map_batches(run, batches) if self._runs_at_once else map(run, batches)
 
     def _ids_of(self, texts: list[str], prompt: str) -> list[TokenIds]:
         return self._tokenizer.encode([prompt + text for text in texts], max_tokens=self._spec.max_tokens)
@@ -220,7 +233,7 @@ class SentenceTransformerModel:
 
     def _agrees_with_the_library(self) -> bool:
         """Tell whether the modules make of our token ids what the library makes of the texts."""
-        self._lock = nullcontext()
+        self._lock, self._runs_at_once = nullcontext(), False
         difference = next(self._differences_to_the_library(), None)
         if difference is not None:
             logger.debug("Model %r is run by its library's encode: %s.", self._spec.name, difference)

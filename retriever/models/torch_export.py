@@ -60,7 +60,7 @@ def export(model: SentenceTransformerModel, graph: Path, tokenizer_file: Path) -
     tokenizer.no_padding()
     tokenizer.save(str(tokenizer_file))
     transformer: Any = library[0].auto_model
-    with _quiet(), torch.inference_mode():
+    with _quiet(), _plain_attention(transformer), torch.inference_mode():
         torch.onnx.export(
             _TokenVectors(transformer).eval(),
             _example(tokenizer),
@@ -85,6 +85,20 @@ def _example(tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
     mask = torch.ones_like(ids)
     mask[1, -1] = 0  # a mask of ones only would be followed on a path without masks
     return ids, mask
+
+
+@contextmanager
+def _plain_attention(transformer: Any) -> Iterator[None]:
+    """Compute attention as products and a sum with the mask, which a graph runs a tenth faster.
+
+    Followed through torch's own function it would look for rows without any token, in every layer.
+    """
+    implementation = transformer.config._attn_implementation  # noqa: SLF001  # there is no other name
+    transformer.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        transformer.set_attn_implementation(implementation)
 
 
 @contextmanager

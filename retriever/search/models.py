@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
 from threading import Lock
 from weakref import WeakValueDictionary
 
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models import CheckedModel, load_stored
-from retriever.models.protocol import EmbeddingModel
+from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import ModelSpec
 
 _loaded: WeakValueDictionary[ModelSpec, EmbeddingModel] = WeakValueDictionary()
 _loading = Lock()
+_AT_ONCE = 8
+"""How many models of this process embed queries at the same time, at most."""
 
 
 def stored_models(
@@ -45,6 +51,31 @@ def stored_models(
         corpus.check_model(model.spec)
         models[key] = model
     return models
+
+
+def embed_queries(models: Mapping[str, EmbeddingModel], queries: Sequence[str]) -> dict[str, FloatArray]:
+    """Return the vectors of the queries under each model, all models at the same time.
+
+    A query is short: by itself it keeps neither the cores nor the network busy.
+
+    Returns
+    -------
+    dict of float32, each of shape (n_queries, dimensions)
+        By the keys of `models`.
+    """
+    first, *others = models.items()
+    waiting = {
+        key: _threads(os.getpid()).submit(copy_context().run, model.embed_queries, queries)
+        for key, model in others
+    }
+    key, model = first
+    return {key: model.embed_queries(queries)} | {key: rows.result() for key, rows in waiting.items()}
+
+
+@cache
+def _threads(_process: int) -> ThreadPoolExecutor:
+    """Return the threads of this process; those of its parent are gone after a fork."""
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tandem-queries")
 
 
 def _load(stored: ModelSpec) -> EmbeddingModel:

@@ -19,7 +19,7 @@ from retriever.search.dense import DenseLegs
 from retriever.search.explain import with_ranks
 from retriever.search.fusion import DEPTH, fuse
 from retriever.search.lexical_leg import SummedLegs, lexical_ranking
-from retriever.search.models import stored_models
+from retriever.search.models import embed_queries, stored_models
 from retriever.search.wish import EmbeddedQuery, Found, Fusion, Wish
 from retriever.store.filters import Condition
 from retriever.store.protocol import SparseVector
@@ -101,7 +101,7 @@ class Searcher:
         """Return what the legs of the deployment search for."""
         if not queries:
             return []
-        rows = {key: model.embed_queries(queries) for key, model in self._models.items()}
+        rows = embed_queries(self._models, queries)
         by_part = dict(zip(self.deployment.models, parts_of(rows, self.deployment.models), strict=True))
         tokens = self._tokens(queries)
         return [
