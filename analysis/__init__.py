@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.evaluation import Candidate as Candidate
-    from analysis.evaluation import Evaluation as Evaluation
-    from analysis.evaluation import ModelVectors as ModelVectors
-    from analysis.evaluation import PairSimilarity as PairSimilarity
-    from analysis.evaluation import evaluate as evaluate
+    from analysis.evaluation.record import Candidate as Candidate
+    from analysis.evaluation.record import Evaluation as Evaluation
+    from analysis.evaluation.record import ModelVectors as ModelVectors
+    from analysis.evaluation.record import PairSimilarity as PairSimilarity
+    from analysis.evaluation.run import evaluate as evaluate
     from analysis.judgements import Judgements as Judgements
     from analysis.judgements import check_documents as check_documents
     from analysis.judgements import read_judgements as read_judgements
@@ -29,43 +29,43 @@ if TYPE_CHECKING:
     from analysis.resampling import bootstrap_mean as bootstrap_mean
     from analysis.resampling import holm as holm
     from analysis.resampling import queries_needed as queries_needed
-    from analysis.similarity import cka as cka
-    from analysis.similarity import debiased_cka as debiased_cka
-    from analysis.similarity import jaccard as jaccard
-    from analysis.similarity import pairwise_cka as pairwise_cka
-    from analysis.similarity import rank_similarity as rank_similarity
+    from analysis.similarity.cka import cka as cka
+    from analysis.similarity.cka import debiased_cka as debiased_cka
+    from analysis.similarity.cka import pairwise_cka as pairwise_cka
+    from analysis.similarity.overlap import jaccard as jaccard
+    from analysis.similarity.overlap import rank_similarity as rank_similarity
     from analysis.stored import evaluate_corpus as evaluate_corpus
     from analysis.verdict import CandidateGain as CandidateGain
     from analysis.verdict import Verdict as Verdict
     from analysis.verdict import decide as decide
 
 _LOADED_ON_USE = {
-    "Candidate": "evaluation",
+    "Candidate": "evaluation.record",
     "CandidateGain": "verdict",
-    "Evaluation": "evaluation",
+    "Evaluation": "evaluation.record",
     "Gain": "resampling",
     "Interval": "resampling",
     "Judgements": "judgements",
-    "ModelVectors": "evaluation",
-    "PairSimilarity": "evaluation",
+    "ModelVectors": "evaluation.record",
+    "PairSimilarity": "evaluation.record",
     "Verdict": "verdict",
     "bootstrap_gain": "resampling",
     "bootstrap_gains": "resampling",
     "bootstrap_mean": "resampling",
     "check_documents": "judgements",
-    "cka": "similarity",
-    "debiased_cka": "similarity",
+    "cka": "similarity.cka",
+    "debiased_cka": "similarity.cka",
     "decide": "verdict",
     "document_scores": "rankings",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.run",
     "evaluate_corpus": "stored",
     "holm": "resampling",
-    "jaccard": "similarity",
+    "jaccard": "similarity.overlap",
     "ndcg": "measures",
     "ndcg_of_scores": "measures",
-    "pairwise_cka": "similarity",
+    "pairwise_cka": "similarity.cka",
     "queries_needed": "resampling",
-    "rank_similarity": "similarity",
+    "rank_similarity": "similarity.overlap",
     "read_judgements": "judgements",
     "read_qrels": "judgements",
     "read_queries": "judgements",

@@ -80,6 +80,29 @@ class Grades:
         found = self.retrieved > 0
         return np.where(found.any(axis=1), 1 / (found.argmax(axis=1) + 1), 0.0)
 
+    def precision(self) -> FloatArray:
+        """Return the share of the first k that is relevant; of k, even where fewer were retrieved.
+
+        Returns
+        -------
+        float64, shape (n_queries,)
+            In [0, 1].
+        """
+        shares: FloatArray = np.count_nonzero(self.retrieved, axis=1) / self.retrieved.shape[1]
+        return shares
+
+    def average_precision(self) -> FloatArray:
+        """Return the precision at each relevant document among the first k, summed, over all relevant ones.
+
+        Returns
+        -------
+        float64, shape (n_queries,)
+            In [0, 1]; 0 where no document is relevant.
+        """
+        found = self.retrieved > 0
+        precisions = np.cumsum(found, axis=1) / np.arange(1, found.shape[1] + 1)
+        return _divide(np.where(found, precisions, 0.0).sum(axis=1), self.relevant)
+
 
 def ndcg(run: Run, qrels: Qrels, *, k: int = 10, drop_own: bool = False) -> dict[str, float]:
     """Return NDCG@k of each query of `qrels`, in sorted order of query ids.
@@ -124,6 +147,21 @@ def reciprocal_rank(run: Run, qrels: Qrels, *, k: int = 10, drop_own: bool = Fal
     """Return the reciprocal rank, cut at k, of each query of `qrels`; parameters and errors as in `ndcg`."""
     grades = grades_of_run(run, qrels, k=k, drop_own=drop_own)
     return dict(zip(sorted(qrels), grades.reciprocal_rank().tolist(), strict=True))
+
+
+def precision(run: Run, qrels: Qrels, *, k: int = 10, drop_own: bool = False) -> dict[str, float]:
+    """Return precision@k of each query of `qrels`; parameters and errors as in `ndcg`."""
+    grades = grades_of_run(run, qrels, k=k, drop_own=drop_own)
+    return dict(zip(sorted(qrels), grades.precision().tolist(), strict=True))
+
+
+def average_precision(run: Run, qrels: Qrels, *, k: int = 10, drop_own: bool = False) -> dict[str, float]:
+    """Return the average precision, cut at k, of each query of `qrels`; its mean over queries is MAP.
+
+    Parameters and errors as in `ndcg`.
+    """
+    grades = grades_of_run(run, qrels, k=k, drop_own=drop_own)
+    return dict(zip(sorted(qrels), grades.average_precision().tolist(), strict=True))
 
 
 def ndcg_of_scores(  # noqa: PLR0913  # a matrix needs the names of its rows and columns

@@ -96,9 +96,9 @@ def _deploy(out: Console, corpus: Corpus, verdict: Verdict) -> None:
     from retriever.commands.words import described
 
     serve = verdict.serve
-    deployment = deployments.deploy(
-        corpus, serve.models, weighting=serve.weighting, evidence=verdict.to_json()
-    )
+    weights = dict(zip(serve.models, serve.weights, strict=True))
+    weighting = weights if serve.weighting == "explicit" else serve.weighting
+    deployment = deployments.deploy(corpus, serve.models, weighting=weighting, evidence=verdict.to_json())
     out.print(f"Serving {described(deployment)}.", markup=False)
 
 

@@ -63,9 +63,8 @@ def test_the_tables_and_the_verdict_have_the_numbers_of_the_json(evaluate: Comma
         label += f" ({candidate['weighting']})" if "+" in label else ""
         interval = told["intervals"][label]
         assert interval["estimate"] == pytest.approx(candidate["ndcg@10"])
-        assert candidate["ndcg@10"] == pytest.approx(
-            sum(candidate["per_query"]) / len(candidate["per_query"])
-        )
+        per_query = candidate["per_query"]["ndcg@10"]
+        assert candidate["ndcg@10"] == pytest.approx(sum(per_query) / len(per_query))
         expected = [interval["estimate"], interval["low"], interval["high"]]
         if label in gains:
             expected += [gains[label]["estimate"], gains[label]["low"], gains[label]["high"]]

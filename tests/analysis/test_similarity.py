@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import analysis.similarity as module
 from analysis.similarity import cka, debiased_cka, jaccard, pairwise_cka, rank_similarity
+from analysis.similarity import cka as module
 from retriever.errors import ShapeError
 
 seeds = st.integers(0, 2**32 - 1)

@@ -20,11 +20,11 @@ def noise(seed: int, scale: float, n: int = N) -> np.ndarray:
 
 
 def single(key: str, values: np.ndarray) -> Candidate:
-    return Candidate(models=(key,), weighting="equal", weights=(1.0,), ndcg=values)
+    return Candidate(models=(key,), weighting="equal", weights=(1.0,), per_query={"ndcg@10": values})
 
 
 def pair(values: np.ndarray, weighting: str = "equal", models: tuple[str, str] = ("A", "B")) -> Candidate:
-    return Candidate(models=models, weighting=weighting, weights=(0.5, 0.5), ndcg=values)  # type: ignore[arg-type]
+    return Candidate(models=models, weighting=weighting, weights=(0.5, 0.5), per_query={"ndcg@10": values})  # type: ignore[arg-type]
 
 
 def evaluation(singles: list[Candidate], pairs: list[Candidate]) -> Evaluation:

@@ -10,180 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from analysis.arrays import AnyFloatArray, FloatArray, IntArray, ScoreArray, check_floats, check_rows
+from analysis.evaluation.record import (
+    CUTOFF,
+    MEASURES,
+    Candidate,
+    Evaluation,
+    ModelVectors,
+    Pair,
+    PairSimilarity,
+    Weighting,
+)
 from analysis.judgements import Judgements
-from analysis.measures import grades_of_ranking
+from analysis.measures import Grades, grades_of_ranking
 from analysis.rankings import ChunkGroups, best_columns, check_k, own_documents, rank_documents
-from analysis.similarity import jaccard, pairwise_cka, rank_similarity
+from analysis.similarity import overlap, pairwise_cka
 from retriever.combine import calibrated_weights, equal_weights
 from retriever.errors import InputError, ShapeError
 from retriever.records import COMBINED
 
-Pair: TypeAlias = tuple[str, str]
-Weighting: TypeAlias = Literal["equal", "calibrated"]
-
-CUTOFF = 10
-"""Quality is NDCG at this cutoff, as in the paper and on MTEB."""
-
 _BLOCK_BYTES = 256 * 2**20
 _UNIT_TOLERANCE = 1e-3  # vectors kept in float16 are that far from unit length
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ModelVectors:
-    """One model's vectors, unit rows; `key` is the model's key in the corpus.
-
-    Attributes
-    ----------
-    queries : float32, shape (n_queries, d)
-        In the order of `Judgements.query_ids`.
-    chunks : float32, shape (n_chunks, d)
-        In the same order for every model.
-    """
-
-    key: str
-    queries: ScoreArray
-    chunks: ScoreArray
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Candidate:
-    """Something that could be served: one model, or a pair at certain weights.
-
-    Attributes
-    ----------
-    models
-        Keys, in the order in which the models were given.
-    weighting
-        ``"equal"``, the plain concatenation of the paper, or ``"calibrated"``, one over the spread of
-        each model's cosines. A single model is ``"equal"``.
-    weights
-        One per model, at least 0, sum 1.
-    ndcg : float64, shape (n_queries,)
-        NDCG@10 of each query, in [0, 1], read-only.
-    """
-
-    models: tuple[str, ...]
-    weighting: Weighting
-    weights: tuple[float, ...]
-    ndcg: FloatArray
-
-    @property
-    def name(self) -> str:
-        """The named vector it searches: ``A`` or ``A+B``."""
-        return COMBINED.join(self.models)
-
-    @property
-    def label(self) -> str:
-        """The name, with the weighting of a pair: ``A+B (calibrated)``."""
-        return self.name if len(self.models) == 1 else f"{self.name} ({self.weighting})"
-
-    @property
-    def mean(self) -> float:
-        """NDCG@10, the mean over all queries."""
-        return float(self.ndcg.mean())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values, without the single queries."""
-        return {
-            "name": self.name,
-            "models": list(self.models),
-            "weighting": self.weighting,
-            "weights": list(self.weights),
-            f"ndcg@{CUTOFF}": self.mean,
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairSimilarity:
-    """How alike two models are on this corpus and these queries; all but `k` are in [-1, 1].
-
-    Attributes
-    ----------
-    models
-        Their keys.
-    cka, cka_debiased
-        Over the vectors of all chunks, see `analysis.similarity`; the debiased one is None where it
-        is not defined (fewer than four chunks, or all equally far apart).
-    jaccard, rank_similarity
-        Over the first `k` chunks of each model, means over queries.
-    k
-        What was asked for, or the number of chunks where that is smaller.
-    """
-
-    models: Pair
-    cka: float
-    cka_debiased: float | None
-    jaccard: float
-    rank_similarity: float
-    k: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "models": list(self.models),
-            "cka": self.cka,
-            "cka_debiased": self.cka_debiased,
-            f"jaccard@{self.k}": self.jaccard,
-            f"rank_similarity@{self.k}": self.rank_similarity,
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Evaluation:
-    """What was measured: candidates on the same queries, and the similarity of each pair.
-
-    Attributes
-    ----------
-    query_ids
-        In the order of each candidate's numbers.
-    singles
-        One candidate per model, in the order given.
-    pairs
-        Two candidates per pair, ``"equal"`` then ``"calibrated"``.
-    similarities
-        One per pair.
-    n_chunks, n_documents
-        Size of the corpus.
-    """
-
-    query_ids: tuple[str, ...]
-    singles: tuple[Candidate, ...]
-    pairs: tuple[Candidate, ...]
-    similarities: tuple[PairSimilarity, ...]
-    n_chunks: int
-    n_documents: int
-
-    @property
-    def best_single(self) -> Candidate:
-        """The single model with the highest NDCG@10; the first of equals."""
-        return max(self.singles, key=lambda candidate: candidate.mean)
-
-    def improvement(self, candidate: Candidate) -> float:
-        """Return the paper's gain: NDCG@10 of a pair minus that of its better half (section 4.1).
-
-        A point estimate without an interval, for comparison with the paper; `analysis.decide` tells
-        whether a pair beats the best of *all* single models.
-        """
-        halves = [single.mean for single in self.singles if single.models[0] in candidate.models]
-        return candidate.mean - max(halves)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values from which every mean can be computed again."""
-        return {
-            "queries": list(self.query_ids),
-            "chunks": self.n_chunks,
-            "documents": self.n_documents,
-            "candidates": [
-                {**candidate.to_json(), "per_query": candidate.ndcg.tolist()}
-                for candidate in (*self.singles, *self.pairs)
-            ],
-            "similarities": [similarity.to_json() for similarity in self.similarities],
-        }
 
 
 def evaluate(  # noqa: PLR0913  # two inputs by position would be mixed up; all are named
@@ -340,14 +190,25 @@ def _candidate(plan: _Plan, top: IntArray, corpus: _Corpus, judgements: Judgemen
         qrels=judgements.qrels,
         k=CUTOFF,
     )
-    values = grades.ndcg()
-    values.setflags(write=False)
     return Candidate(
         models=tuple(plan.weights),
         weighting=plan.weighting,
         weights=tuple(plan.weights.values()),
-        ndcg=values,
+        per_query=_per_query(grades),
     )
+
+
+def _per_query(grades: Grades) -> dict[str, FloatArray]:
+    values = (
+        grades.ndcg(),
+        grades.recall(),
+        grades.precision(),
+        grades.reciprocal_rank(),
+        grades.average_precision(),
+    )
+    for column in values:
+        column.setflags(write=False)
+    return dict(zip(MEASURES, values, strict=True))
 
 
 def _similarities(
@@ -366,9 +227,7 @@ def _similarities(
                 models=(a, b),
                 cka=float(cka.biased[row[a], row[b]]),
                 cka_debiased=None if np.isnan(debiased) else debiased,
-                jaccard=float(jaccard(tops[a], tops[b]).mean()),
-                rank_similarity=float(rank_similarity(tops[a], tops[b]).mean()),
-                k=tops[a].shape[1],
+                overlaps=(overlap(tops[a], tops[b]),),
             )
         )
     return tuple(similarities)

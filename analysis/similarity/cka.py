@@ -1,9 +1,9 @@
-"""How alike two models are: in their vectors (CKA) and in what they retrieve (Jaccard, rank similarity).
+"""How alike two models are in their vectors: centred kernel alignment.
 
 References
 ----------
 .. [1] K. Ghosh Dastidar et al.: Combining Embedding Models for RAG: A Similarity-Based Approach
-   (2025), Eqs. 1 to 3.
+   (2025), Eq. 1.
 .. [2] S. Kornblith et al.: Similarity of Neural Network Representations Revisited, ICML 2019.
 .. [3] L. Song et al.: Feature Selection via Dependence Maximization, JMLR 13 (2012), Eq. 5: the
    unbiased estimator of HSIC.
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from analysis.arrays import AnyFloatArray, FloatArray, IntArray, check_floats, check_integers, check_rows
+from analysis.arrays import AnyFloatArray, FloatArray, check_floats, check_rows
 from retriever.errors import ShapeError
 
 FEWEST_FOR_DEBIASED = 4
@@ -117,60 +117,6 @@ def pairwise_cka(vectors: Sequence[ArrayLike]) -> PairwiseCka:
     return PairwiseCka(biased=_normalised(products), debiased=_normalised(_debiased(products, centred)))
 
 
-def jaccard(top_a: ArrayLike, top_b: ArrayLike) -> FloatArray:
-    """Overlap of two models' retrieved chunks, per query ([1]_, Eq. 2).
-
-    Parameters
-    ----------
-    top_a, top_b : int, shape (n_queries, k)
-        Chunk indices, best first, no repeats within a row, see `analysis.rankings.top_k`.
-
-    Returns
-    -------
-    float64, shape (n_queries,)
-        In [0, 1]; 1 means the same chunks, in any order.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ or a row has a chunk twice.
-    """
-    a, b = _check_rankings(top_a, top_b)
-    shared = _shared(a, b).count
-    overlap: FloatArray = shared / (2 * a.shape[1] - shared)
-    return overlap
-
-
-def rank_similarity(top_a: ArrayLike, top_b: ArrayLike) -> FloatArray:
-    """Agreement of the ranks of the chunks that both models retrieved, per query ([1]_, Eq. 3).
-
-    The sum over shared chunks of ``2 / ((1 + |r_a - r_b|) (r_a + r_b))``, over the harmonic number
-    of how many are shared. Ranks count from 1.
-
-    Parameters
-    ----------
-    top_a, top_b : int, shape (n_queries, k)
-        As in `jaccard`.
-
-    Returns
-    -------
-    float64, shape (n_queries,)
-        In [0, 1]; 1 means the same chunks in the same order, 0 no shared chunk.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ or a row has a chunk twice.
-    """
-    a, b = _check_rankings(top_a, top_b)
-    shared = _shared(a, b)
-    terms = 2 / ((1 + np.abs(shared.rank_a - shared.rank_b)) * (shared.rank_a + shared.rank_b))
-    sums = np.where(shared.is_shared, terms, 0.0).sum(axis=1)
-    harmonic = np.concatenate([[1.0], np.cumsum(1 / np.arange(1, a.shape[1] + 1))])  # 1 stands in for H(0)
-    agreement: FloatArray = sums / harmonic[shared.count]
-    return agreement
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Centred:
     """Vectors with what centring needs; rows are centred in blocks, so that memory stays bounded."""
@@ -244,42 +190,3 @@ def _normalised(products: FloatArray) -> FloatArray:
     own = np.sqrt(np.diag(products))
     similarities: FloatArray = np.clip(products / np.outer(own, own), -1.0, 1.0)  # rounding may pass 1
     return similarities
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Shared:
-    """The chunks that two rankings share; ranks hold where `is_shared`, shape (n_queries, 2k - 1)."""
-
-    is_shared: NDArray[np.bool_]
-    rank_a: IntArray
-    rank_b: IntArray
-    count: IntArray
-
-
-def _shared(a: IntArray, b: IntArray) -> _Shared:
-    """Sort both rankings together: a shared chunk stands twice in a row, first as of `a`."""
-    both = np.concatenate([a, b], axis=1)
-    order = np.argsort(both, axis=1, kind="stable")
-    in_order = np.take_along_axis(both, order, axis=1)
-    is_shared = in_order[:, 1:] == in_order[:, :-1]
-    return _Shared(
-        is_shared=is_shared,
-        rank_a=np.where(is_shared, order[:, :-1] + 1, 1),
-        rank_b=np.where(is_shared, order[:, 1:] - a.shape[1] + 1, 1),
-        count=np.count_nonzero(is_shared, axis=1),
-    )
-
-
-def _check_rankings(top_a: ArrayLike, top_b: ArrayLike) -> tuple[IntArray, IntArray]:
-    a = check_integers(top_a, name="top_a", ndim=2)
-    b = check_integers(top_b, name="top_b", ndim=2)
-    if a.shape != b.shape:
-        raise ShapeError(f"top_a, top_b: expected equal shapes, got {a.shape} and {b.shape}. Use one k.")
-    for name, top in (("top_a", a), ("top_b", b)):
-        repeated = np.flatnonzero((np.diff(np.sort(top, axis=1), axis=1) == 0).any(axis=1))
-        if repeated.size:
-            raise ShapeError(
-                f"{name}: expected different chunks in each row, got one twice in row {repeated[0]}. "
-                f"Rank each chunk once."
-            )
-    return a, b

@@ -1,0 +1,1 @@
+"""What was measured, kept: results in a folder of files, their tables and their figures."""
