@@ -70,7 +70,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
         text or repeats an id.
     """
     queries: dict[str, str] = {}
-    for line in _lines(path):
+    for line in lines_of(path):
         query_id, text = _query(line)
         if query_id in queries:
             raise line.error(f"a new query id, got {query_id!r} again", "Remove one of the two lines.")
@@ -98,7 +98,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
         grade that is no integer, or contradicts an earlier line.
     """
     qrels: dict[str, dict[str, int]] = {}
-    lines = _lines(path)
+    lines = lines_of(path)
     for line in lines:
         first, beir = line, line.text.split() == _HEADER
         break
@@ -158,7 +158,7 @@ def check_documents(judgements: Judgements, doc_ids: Collection[str]) -> tuple[s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Line:
+class Line:
     """One line of a file; `number` counts from 1."""
 
     path: Path
@@ -166,11 +166,18 @@ class _Line:
     text: str = field(repr=False)
 
     def error(self, expected_got: str, remedy: str) -> JudgementsError:
+        """Return the error of this line, with its file and number."""
         return JudgementsError(f"{self.path}, line {self.number}: expected {expected_got}. {remedy}")
 
 
-def _lines(path: str | Path) -> Iterator[_Line]:
-    """Yield the lines that are not blank; split at newlines only, texts may hold other separators."""
+def lines_of(path: str | Path) -> Iterator[Line]:
+    """Yield the lines that are not blank; split at newlines only, texts may hold other separators.
+
+    Raises
+    ------
+    JudgementsError
+        If the file cannot be read, or a line is not UTF-8.
+    """
     file = Path(path)
     try:
         content = file.read_bytes()
@@ -179,16 +186,16 @@ def _lines(path: str | Path) -> Iterator[_Line]:
             f"{file}: expected a file, got: {error.strerror or error}. {_NOT_READABLE}"
         ) from error
     for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        line = _Line(path=file, number=number, text="")
+        line = Line(path=file, number=number, text="")
         try:
             text = raw.decode().removesuffix("\r")
         except UnicodeDecodeError as error:
             raise line.error(f"UTF-8, got {error.reason} at byte {error.start}", "Save as UTF-8.") from error
         if text.strip():
-            yield _Line(path=file, number=number, text=text)
+            yield Line(path=file, number=number, text=text)
 
 
-def _query(line: _Line) -> tuple[str, str]:
+def _query(line: Line) -> tuple[str, str]:
     try:
         value = json.loads(line.text)
     except ValueError as error:
@@ -205,7 +212,7 @@ def _query(line: _Line) -> tuple[str, str]:
     return value["_id"], value["text"]
 
 
-def _beir(line: _Line) -> list[str]:
+def _beir(line: Line) -> list[str]:
     fields = [part.strip() for part in line.text.split("\t")]
     if len(fields) != len(_HEADER) or not all(fields):
         raise line.error(
@@ -214,7 +221,7 @@ def _beir(line: _Line) -> list[str]:
     return fields
 
 
-def _trec(line: _Line) -> list[str]:
+def _trec(line: Line) -> list[str]:
     fields = line.text.split()
     if len(fields) != 4:  # noqa: PLR2004  # query, iteration, document, grade
         raise line.error(
@@ -224,7 +231,7 @@ def _trec(line: _Line) -> list[str]:
     return [fields[0], fields[2], fields[3]]
 
 
-def _add(qrels: dict[str, dict[str, int]], line: _Line, fields: list[str]) -> None:
+def _add(qrels: dict[str, dict[str, int]], line: Line, fields: list[str]) -> None:
     query_id, document_id, written = fields
     if not _GRADE.fullmatch(written):
         raise line.error(f"an integer as grade, got {written!r}", "Write 0, 1, 2, …")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from analysis.arrays import FloatArray, IntArray, ScoreArray, check_floats, check_rows
 from analysis.judgements import Qrels
-from analysis.rankings import NO_DOCUMENT, check_k, own_documents, rank_documents
+from analysis.rankings import check_k, own_documents, rank_documents
 from retriever.errors import ShapeError
 
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -204,27 +205,61 @@ def ndcg_of_scores(  # noqa: PLR0913  # a matrix needs the names of its rows and
     names = [document_ids[column] for column in descending]
     own = own_documents(query_ids, names) if drop_own else None
     top = rank_documents(matrix[:, descending], k=k, own=own)
-    return grades_of_ranking(top, query_ids=query_ids, document_ids=names, qrels=qrels, k=k).ndcg()
+    return JudgedDocuments(qrels, query_ids=query_ids, document_ids=names, k=k).grades(top).ndcg()
 
 
-def grades_of_ranking(
-    top: IntArray, *, query_ids: Sequence[str], document_ids: Sequence[str], qrels: Qrels, k: int
-) -> Grades:
-    """Look up the grades of ranked documents.
+class JudgedDocuments:
+    """The grades of judged documents, laid out once for the rankings of many candidates.
 
     Parameters
     ----------
-    top : int64, shape (n_queries, at most k)
-        Indices into `document_ids`, best first; `NO_DOCUMENT` where there is none.
-    query_ids, document_ids
-        Names of the rows of `top` and of what its entries point to.
     qrels
         Grade by document id by query id.
+    query_ids
+        Names of the rows of rankings.
+    document_ids
+        Names of what the entries of rankings point to; all different.
     k
         Cutoff.
     """
-    ranked = [[document_ids[column] for column in row if column != NO_DOCUMENT] for row in top.tolist()]
-    return _grades(query_ids, ranked, qrels, k=k)
+
+    def __init__(
+        self, qrels: Qrels, *, query_ids: Sequence[str], document_ids: Sequence[str], k: int
+    ) -> None:
+        positive = [
+            {document: grade for document, grade in qrels.get(query, {}).items() if grade > 0}
+            for query in query_ids
+        ]
+        # Numbers of the few relevant documents stand for columns, so that the table is small. The
+        # last number is that of all other documents and of NO_DOCUMENT, which is -1.
+        number: dict[str, int] = {}
+        for grades in positive:
+            for document in grades:
+                number.setdefault(document, len(number))
+        others = len(number)
+        numbers = map(number.get, document_ids, repeat(others))
+        self._number = np.fromiter(chain(numbers, [others]), dtype=np.int64, count=len(document_ids) + 1)
+        self._starts = np.arange(len(positive))[:, None] * (others + 1)
+        highest = max((grade for grades in positive for grade in grades.values()), default=0)
+        self._table = np.zeros(len(positive) * (others + 1), dtype=np.min_scalar_type(highest))
+        for start, grades in zip(self._starts[:, 0].tolist(), positive, strict=True):
+            for document, grade in grades.items():
+                self._table[start + number[document]] = grade
+        self._ideal, self._relevant = _ideal([list(grades.values()) for grades in positive], k=k)
+
+    def grades(self, top: IntArray) -> Grades:
+        """Look up the grades of ranked documents.
+
+        Parameters
+        ----------
+        top : int64, shape (n_queries, at most k)
+            Indices into `document_ids`, best first; `NO_DOCUMENT` where there is none.
+        """
+        places = self._number.take(top)
+        places += self._starts
+        retrieved = np.zeros(self._ideal.shape)
+        retrieved[:, : top.shape[1]] = self._table.take(places)
+        return Grades(retrieved=retrieved, ideal=self._ideal, relevant=self._relevant)
 
 
 def grades_of_run(run: Run, qrels: Qrels, *, k: int = 10, drop_own: bool = False) -> Grades:
@@ -254,15 +289,23 @@ def _ranked(query: str, hits: Mapping[str, float], *, k: int, drop: str | None) 
 
 
 def _grades(queries: Sequence[str], ranked: Sequence[Sequence[str]], qrels: Qrels, *, k: int) -> Grades:
-    retrieved, ideal = np.zeros((2, len(queries), k))
-    relevant = np.zeros(len(queries), dtype=np.int64)
+    """Look up what few rankings of named documents are worth."""
+    retrieved = np.zeros((len(queries), k))
     for row, (query, documents) in enumerate(zip(queries, ranked, strict=True)):
         judged = qrels.get(query, {})
-        positive = sorted((grade for grade in judged.values() if grade > 0), reverse=True)
-        relevant[row] = len(positive)
-        ideal[row, : len(positive[:k])] = positive[:k]
         retrieved[row, : len(documents)] = [max(judged.get(document, 0), 0) for document in documents]
+    positive = [[grade for grade in qrels.get(query, {}).values() if grade > 0] for query in queries]
+    ideal, relevant = _ideal(positive, k=k)
     return Grades(retrieved=retrieved, ideal=ideal, relevant=relevant)
+
+
+def _ideal(positive: Sequence[Sequence[int]], *, k: int) -> tuple[FloatArray, IntArray]:
+    """Return the grades of the ideal ranking and how many documents are relevant, per query."""
+    ideal = np.zeros((len(positive), k))
+    for row, grades in enumerate(positive):
+        best = sorted(grades, reverse=True)[:k]
+        ideal[row, : len(best)] = best
+    return ideal, np.array([len(grades) for grades in positive], dtype=np.int64)
 
 
 def _as_scores(values: ArrayLike) -> ScoreArray:

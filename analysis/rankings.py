@@ -18,6 +18,16 @@ from retriever.errors import ShapeError
 NO_DOCUMENT = -1
 """Stands in a ranking of documents where a query has fewer than k of them."""
 
+NOTHING = 2**32 - 1
+"""Stands among columns where there is none."""
+
+LAST = 2**63 - 1
+"""Sorts after all of `order_keys`."""
+
+_COLUMN_BITS = 32
+_PLACE_BITS = 31
+_MAGNITUDE = np.int32(2**31 - 1)
+
 
 def check_k(k: int) -> None:
     """Raise ShapeError unless a cutoff `k` is at least 1."""
@@ -64,6 +74,57 @@ def best_columns(scores: AnyFloatArray, k: int) -> IntArray:
     return np.take_along_axis(columns, best_first, axis=1)
 
 
+def order_keys(scores: ScoreArray, columns: IntArray) -> IntArray:
+    """Return integers that sort as the one rule says: score descending, then column ascending.
+
+    Sorting integers is several times as fast as sorting places by two criteria. `columns_of` and
+    `scores_of` read them again.
+
+    Parameters
+    ----------
+    scores : float32, any shape
+        No NaN.
+    columns : int64, of the same shape
+        From 0 to 2^32 - 2.
+
+    Returns
+    -------
+    int64, of the same shape
+        Less than `LAST`.
+    """
+    bits = (scores + np.float32(0)).view(np.int32)  # the sum makes 0 of -0
+    ascending = bits ^ ((bits >> 31) & _MAGNITUDE)
+    keys: IntArray = (~ascending).astype(np.int64) << _COLUMN_BITS | columns
+    return keys
+
+
+def columns_of(keys: IntArray) -> IntArray:
+    """Return the columns that `order_keys` were made of; `NOTHING` of `LAST`."""
+    return keys & NOTHING
+
+
+def scores_of(keys: IntArray) -> ScoreArray:
+    """Return the scores that `order_keys` were made of."""
+    ascending = (~(keys >> _COLUMN_BITS)).astype(np.int32)
+    return (ascending ^ ((ascending >> 31) & _MAGNITUDE)).view(np.float32)
+
+
+def is_repeated(values: IntArray) -> NDArray[np.bool_]:
+    """Return where a row has a number that it had further left already.
+
+    Parameters
+    ----------
+    values : int64, shape (n_rows, n)
+        From 0 to 2^32 - 1.
+    """
+    n = values.shape[1]
+    in_order = np.sort(values << _PLACE_BITS | np.arange(n), axis=1)
+    same = in_order[:, 1:] >> _PLACE_BITS == in_order[:, :-1] >> _PLACE_BITS
+    repeated = np.zeros(values.shape, dtype=bool)
+    np.put_along_axis(repeated, in_order[:, 1:] & ((1 << _PLACE_BITS) - 1), same, axis=1)
+    return repeated
+
+
 def _without_late_ties(scores: AnyFloatArray, cutoff: AnyFloatArray, k: int) -> NDArray[np.bool_]:
     above, tied = scores > cutoff, scores == cutoff
     room = k - np.count_nonzero(above, axis=1, keepdims=True)
@@ -104,6 +165,13 @@ class ChunkGroups:
     ----------
     chunk_document : int, shape (n_chunks,)
         As in `document_scores`.
+
+    Attributes
+    ----------
+    document : int64, shape (n_chunks,)
+        The same.
+    n_chunks, n_documents
+        How many there are.
     """
 
     def __init__(self, chunk_document: ArrayLike) -> None:
@@ -115,6 +183,7 @@ class ChunkGroups:
                 f"chunk_document: expected every document from 0 to {document.max()} to have a chunk, got "
                 f"{len(found)} different indices from {document.min()}. Leave out documents without chunks."
             )
+        self.document = document
         self.n_chunks = len(document)
         self.n_documents = len(starts)
         self._starts = starts
@@ -122,10 +191,39 @@ class ChunkGroups:
 
     def best(self, chunk_scores: AnyFloatArray) -> AnyFloatArray:
         """Compute `document_scores` of trusted scores."""
-        scores = chunk_scores if self._order is None else chunk_scores.take(self._order, axis=1)
+        scores = self._grouped(chunk_scores)
         if self.n_documents == self.n_chunks:
             return scores
         return np.maximum.reduceat(scores, self._starts, axis=1)
+
+    def mean_of_best(self, chunk_scores: AnyFloatArray, m: int) -> AnyFloatArray:
+        """Score each document by the mean of its best m chunks, of all where it has fewer.
+
+        Parameters
+        ----------
+        chunk_scores : float, shape (n_queries, n_chunks)
+            Trusted: finite.
+        m
+            At least 1; 1 is `best`.
+        """
+        sizes = np.diff(self._starts, append=self.n_chunks)
+        totals = self.best(chunk_scores)
+        if m == 1 or self.n_documents == self.n_chunks:
+            return totals
+        left, best, totals = self._grouped(chunk_scores).copy(), totals, totals.copy()
+        for rank in range(1, min(m, int(sizes.max()))):
+            self._remove(left, best, sizes)
+            best = np.maximum.reduceat(left, self._starts, axis=1)
+            totals += np.where(sizes > rank, best, 0)
+        return totals / np.minimum(sizes, m).astype(totals.dtype)
+
+    def _remove(self, left: AnyFloatArray, best: AnyFloatArray, sizes: IntArray) -> None:
+        """Set the first chunk of each document that scores its best to -inf, in grouped scores."""
+        places = np.where(left == np.repeat(best, sizes, axis=1), np.arange(self.n_chunks), self.n_chunks)
+        np.put_along_axis(left, np.minimum.reduceat(places, self._starts, axis=1), -np.inf, axis=1)
+
+    def _grouped(self, chunk_scores: AnyFloatArray) -> AnyFloatArray:
+        return chunk_scores if self._order is None else chunk_scores.take(self._order, axis=1)
 
 
 def own_documents(query_ids: Sequence[str], document_ids: Sequence[str]) -> IntArray:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
-import analysis.cli
 import ingest.cli
 import tandem.demo
+from analysis.commands.compare import compare
+from analysis.commands.evaluate import evaluate
+from analysis.commands.report import report
+from analysis.commands.reproduce import reproduce
 from retriever.commands import deployments, models
 from retriever.commands.copy import copy
 from retriever.commands.query import query
@@ -22,7 +25,10 @@ app = typer.Typer(
 )
 app.command("demo")(tandem.demo.demo)
 app.add_typer(ingest.cli.app, name="ingest")
-app.command("evaluate")(analysis.cli.evaluate)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
+app.command("reproduce")(reproduce)
+app.command("report")(report)
 app.command("deploy")(deployments.deploy)
 app.command("deployments")(deployments.deployments)
 app.command("rollback")(deployments.rollback)

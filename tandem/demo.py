@@ -80,7 +80,8 @@ def _ingest(out: Console, place: VectorStore, *, quiet: bool) -> None:
 
 
 def _evaluate(out: Console, corpus: Corpus) -> Verdict:
-    from analysis.cli import report
+    from analysis.commands.evaluate import report
+    from analysis.results.record import Settings
     from analysis.stored import evaluate_corpus
     from tandem.reference import questions
 
@@ -88,7 +89,7 @@ def _evaluate(out: Console, corpus: Corpus) -> Verdict:
     if left_out:
         out.print(f"Questions left out, because this Python's reference lacks their topics: {left_out}.")
     evaluation = evaluate_corpus(corpus, judgements)
-    return report(evaluation, confidence=0.95, minimum_gain=0.0, seed=0, as_json=False)
+    return report(evaluation, settings=Settings(), as_json=False)
 
 
 def _deploy(out: Console, corpus: Corpus, verdict: Verdict) -> None:

@@ -9,4 +9,5 @@ from analysis.evaluation.record import ModelVectors as ModelVectors
 from analysis.evaluation.record import Pair as Pair
 from analysis.evaluation.record import PairSimilarity as PairSimilarity
 from analysis.evaluation.record import Weighting as Weighting
+from analysis.evaluation.run import compare as compare
 from analysis.evaluation.run import evaluate as evaluate

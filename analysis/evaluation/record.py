@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from analysis.arrays import FloatArray, ScoreArray
+from analysis.arrays import AnyFloatArray, FloatArray, ScoreArray
 from analysis.similarity import Overlap
 from retriever.errors import InputError
 from retriever.records import COMBINED
@@ -32,13 +32,13 @@ class ModelVectors:
     ----------
     queries : float32, shape (n_queries, d)
         In the order of `Judgements.query_ids`.
-    chunks : float32, shape (n_chunks, d)
+    chunks : float32 or float16, shape (n_chunks, d)
         In the same order for every model. May be a memory map: it is read in blocks.
     """
 
     key: str
     queries: ScoreArray
-    chunks: ScoreArray
+    chunks: AnyFloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -116,7 +116,10 @@ class Settings:
     minimum_gain
         NDCG@10 that a pair must exceed.
     ks
-        Cutoffs of the overlaps, in chunks; the first stands for a pair.
+        Cutoffs of the overlaps, in chunks; the first stands for a pair. The default is lowered where
+        a corpus has fewer chunks, see `Overlap.k`.
+    aggregate
+        A document scores as the mean of so many of its best chunks; 1 is its best chunk.
     alphas
         By similarity measure (``"jaccard"``, ``"cka"``, ``"rank_similarity"``): the paper's α of
         Eq. 6.
@@ -126,6 +129,7 @@ class Settings:
     confidence: float = 0.95
     minimum_gain: float = 0.0
     ks: tuple[int, ...] = (10,)
+    aggregate: int = 1
     alphas: Mapping[str, float] = field(
         default_factory=lambda: {"jaccard": 0.7, "cka": 0.5, "rank_similarity": 0.8}
     )

@@ -12,21 +12,24 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from analysis.arrays import AnyFloatArray, FloatArray, check_floats, check_rows
+from analysis.arrays import FloatArray, check_floats, check_rows
+from analysis.similarity.alignment import Alignments, Blocks, Centre, alignments, centres
 from retriever.errors import ShapeError
 
 FEWEST_FOR_DEBIASED = 4
 """The unbiased estimator divides by n - 3."""
 
 _BLOCK_ROWS = 4096
-_CONSTANT = 1e-24  # variance over mean square; rounding in float32 alone gives 1e-15
+_EXACT_CHUNKS = 16_384  # up to so many, products in float64 take seconds
 _EQUIDISTANT = 1e-12  # unbiased over biased self-similarity; what rounding leaves of zero
+_SURE = 0.1  # the same; below it, removing the bias magnifies the rounding of float32 past 1e-6
 
 
 def cka(x: ArrayLike, y: ArrayLike) -> float:
@@ -105,88 +108,95 @@ def pairwise_cka(vectors: Sequence[ArrayLike]) -> PairwiseCka:
     Parameters
     ----------
     vectors : sequence of float, shape (n_chunks, d_i)
-        The same chunks in the same order from each model.
+        The same chunks in the same order from each model. Memory maps are read in blocks.
 
     Raises
     ------
     ShapeError
         As in `cka`.
     """
-    centred = _centre_all(vectors)
-    products = _alignments(centred)
-    return PairwiseCka(biased=_normalised(products), debiased=_normalised(_debiased(products, centred)))
+    matrices = [_matrix(given, name=f"vectors of model {index}") for index, given in enumerate(vectors)]
+    for index, matrix in enumerate(matrices):
+        check_rows(name=f"vectors of model {index}", got=len(matrix), expected=len(matrices[0]), of="chunk")
+
+    def blocks() -> Iterator[list[NDArray[Any]]]:
+        for start in range(0, len(matrices[0]) if matrices else 0, _BLOCK_ROWS):
+            yield [matrix[start : start + _BLOCK_ROWS] for matrix in matrices]
+
+    return cka_of_blocks(blocks)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Centred:
-    """Vectors with what centring needs; rows are centred in blocks, so that memory stays bounded."""
+def cka_of_blocks(blocks: Blocks) -> PairwiseCka:
+    """Compute both estimators for all pairs of models from blocks of chunks, as many as there may be.
 
-    vectors: AnyFloatArray
-    mean: FloatArray
-    row_norms: FloatArray  # squared length of each centred row
+    In memory are one block, and as many float64 as the matrices XᵀY of all pairs have. Blocks of a few
+    thousand chunks are fastest.
 
-    def block(self, start: int) -> FloatArray:
-        return self.vectors[start : start + _BLOCK_ROWS].astype(np.float64) - self.mean
+    Above 16,384 chunks the products within a block are in float32 (centring, lengths and the sums
+    over blocks stay in float64), which takes half the time and changes a value by less than 1e-6. Where
+    the chunks of a model are so close to equally far apart that the debiased estimator would magnify this,
+    the blocks are read once more and all is in float64.
 
+    Parameters
+    ----------
+    blocks
+        A function that returns an iterable over all blocks. It is called two or three times: for the
+        means, then for the products. A block is one array per model, float, shape (n_rows, d_i), the
+        same chunks in the same order.
 
-def _centre_all(vectors: Sequence[ArrayLike]) -> list[_Centred]:
-    checked = [
-        check_floats(matrix, name=f"vectors of model {index}", ndim=2) for index, matrix in enumerate(vectors)
-    ]
-    for index, matrix in enumerate(checked):
-        check_rows(name=f"vectors of model {index}", got=len(matrix), expected=len(checked[0]), of="chunk")
-    return [_centre(matrix, name=f"vectors of model {index}") for index, matrix in enumerate(checked)]
-
-
-def _centre(vectors: AnyFloatArray, *, name: str) -> _Centred:
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    unnormed = _Centred(vectors=vectors, mean=mean, row_norms=np.empty(0))
-    starts = range(0, len(vectors), _BLOCK_ROWS)
-    row_norms = np.concatenate([np.square(unnormed.block(start)).sum(axis=1) for start in starts])
-    if row_norms.sum() <= _CONSTANT * len(vectors) * np.square(mean).sum():
-        raise ShapeError(
-            f"{name}: expected chunks with different vectors, got {len(vectors)} equal ones, for which "
-            f"similarity has no meaning. Look whether the model or the corpus is broken."
-        )
-    return _Centred(vectors=vectors, mean=mean, row_norms=row_norms)
-
-
-def _alignments(centred: Sequence[_Centred]) -> FloatArray:
-    """Compute ‖XᵀY‖²_F of all pairs, shape (n_models, n_models)."""
-    products = np.empty((len(centred), len(centred)))
-    for i, x in enumerate(centred):
-        for j, y in enumerate(centred[: i + 1]):
-            products[i, j] = products[j, i] = _alignment(x, y)
-    return products
-
-
-def _alignment(x: _Centred, y: _Centred) -> float:
-    cross = np.zeros((x.vectors.shape[1], y.vectors.shape[1]))
-    for start in range(0, len(x.vectors), _BLOCK_ROWS):
-        cross += x.block(start).T @ y.block(start)
-    return float(np.square(cross).sum())
-
-
-def _debiased(products: FloatArray, centred: Sequence[_Centred]) -> FloatArray:
-    """Correct ‖XᵀY‖²_F to n(n - 3) times the unbiased HSIC; NaN where a model has no such value.
-
-    With centred rows of squared lengths s and t, K·1 = 0 turns Eq. 5 of [3]_ into
-    ``‖XᵀY‖² - n/(n-2) Σ s·t + Σs·Σt / ((n-1)(n-2))``.
+    Raises
+    ------
+    ShapeError
+        As in `cka`, if blocks differ in models or dimensions, or if a later call yields another number of
+        chunks than the first, as an iterator does that is used up.
     """
-    n = len(centred[0].vectors)
-    if n < FEWEST_FOR_DEBIASED:
-        return np.full_like(products, np.nan)
-    norms = np.stack([x.row_norms for x in centred])
-    sums = norms.sum(axis=1)
-    unbiased: FloatArray = (
-        products - n / (n - 2) * (norms @ norms.T) + np.outer(sums, sums) / ((n - 1) * (n - 2))
-    )
-    undefined = np.diag(unbiased) <= _EQUIDISTANT * np.diag(products)
+    around = centres(blocks)
+    sums = _sums(blocks, around)
+    return PairwiseCka(biased=_normalised(sums.products), debiased=_normalised(_debiased(sums)))
+
+
+def _matrix(vectors: ArrayLike, *, name: str) -> NDArray[Any]:
+    """Return what can be cut into blocks; the numbers are checked block by block."""
+    if isinstance(vectors, np.ndarray) and vectors.ndim == 2:  # noqa: PLR2004  # rows and columns
+        return vectors
+    return check_floats(vectors, name=name, ndim=2)
+
+
+def _sums(blocks: Blocks, around: Sequence[Centre]) -> Alignments:
+    if around[0].n_chunks > _EXACT_CHUNKS:
+        sums = alignments(blocks, around, dtype=np.float32)
+        if (np.diag(_unbiased(sums)) >= _SURE * np.diag(sums.products)).all():
+            return sums
+    return alignments(blocks, around, dtype=np.float64)
+
+
+def _debiased(sums: Alignments) -> FloatArray:
+    """Return n(n - 3) times the unbiased HSIC; NaN where a model has no such value."""
+    if sums.n_chunks < FEWEST_FOR_DEBIASED:
+        return np.full_like(sums.products, np.nan)
+    unbiased = _unbiased(sums)
+    undefined = np.diag(unbiased) <= _EQUIDISTANT * np.diag(sums.products)
     unbiased[undefined, :] = unbiased[:, undefined] = np.nan
     return unbiased
 
 
+def _unbiased(sums: Alignments) -> FloatArray:
+    """Correct ‖XᵀY‖²_F to n(n - 3) times the unbiased HSIC, of at least four chunks.
+
+    With centred rows of squared lengths s and t, K·1 = 0 turns Eq. 5 of [3]_ into
+    ``‖XᵀY‖² - n/(n-2) Σ s·t + Σs·Σt / ((n-1)(n-2))``.
+    """
+    n = sums.n_chunks
+    unbiased: FloatArray = (
+        sums.products
+        - n / (n - 2) * sums.norm_products
+        + np.outer(sums.norms, sums.norms) / ((n - 1) * (n - 2))
+    )
+    return unbiased
+
+
 def _normalised(products: FloatArray) -> FloatArray:
-    own = np.sqrt(np.diag(products))
-    similarities: FloatArray = np.clip(products / np.outer(own, own), -1.0, 1.0)  # rounding may pass 1
+    own = np.diag(products)
+    norms = np.sqrt(np.outer(own, own))  # the root of the square: exactly 1 on the diagonal
+    similarities: FloatArray = np.clip(products / norms, -1.0, 1.0)  # rounding may pass 1
     return similarities

@@ -189,6 +189,19 @@ class CorpusReader:
         where = AllOf(parts=tuple(HasVector(name=key) for key in keys))
         yield from self._collection.scroll(where=where, with_vectors=keys, fields=())
 
+    def complete_blocks(self, keys: Sequence[str]) -> Iterator[list[Point]]:
+        """Yield all chunks with their document id and the vectors of these models, in the order of their ids.
+
+        Raises
+        ------
+        StoreCorruptError
+            If a chunk lacks one of them (an ingest that was cut short: run it again).
+        """
+        for points in self._collection.scroll(with_vectors=keys, fields=("doc_id",)):
+            for point in points:
+                self._check_complete(point, keys)
+            yield points
+
     def read_vectors(self, keys: Sequence[str]) -> StoredVectors:
         """Return all vectors of these models, in the order of the chunk ids.
 
@@ -197,13 +210,7 @@ class CorpusReader:
         StoreCorruptError
             If a chunk lacks one of them (an ingest that was cut short: run it again).
         """
-        points = [
-            point
-            for batch in self._collection.scroll(with_vectors=keys, fields=("doc_id",))
-            for point in batch
-        ]
-        for point in points:
-            self._check_complete(point, keys)
+        points = [point for block in self.complete_blocks(keys) for point in block]
         return StoredVectors(
             chunk_ids=tuple(point.point_id for point in points),
             doc_ids=tuple(point.payload["doc_id"] for point in points),

@@ -1,19 +1,50 @@
-"""Measures agree with trec_eval to 1e-9, ties, grades and gaps included."""
+"""Measures agree with trec_eval, ir_measures and ranx to 1e-9, ties, grades and gaps included."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.measures import ndcg, ndcg_of_scores, recall, reciprocal_rank
+from analysis.measures import (
+    JudgedDocuments,
+    average_precision,
+    grades_of_run,
+    ndcg,
+    ndcg_of_scores,
+    precision,
+    recall,
+    reciprocal_rank,
+)
+from analysis.rankings import NO_DOCUMENT
 from retriever.errors import ShapeError
 
 TOLERANCE = 1e-9
+DATA = Path(__file__).parents[1] / "data"
+
+MEASURES = {
+    "ndcg": ndcg,
+    "recall": recall,
+    "precision": precision,
+    "mrr": reciprocal_rank,
+    "map": average_precision,
+}
+"""Ours, by the names of ranx."""
+
+OF_IR_MEASURES = {
+    "ndcg": ir_measures.nDCG,
+    "recall": ir_measures.R,
+    "precision": ir_measures.P,
+    "mrr": ir_measures.RR,
+    "map": ir_measures.AP,
+}
 
 # Ids whose order by text differs from any numeric order, and one outside ASCII: trec_eval compares bytes.
 documents = st.sampled_from(["1", "10", "2", "D", "d", "d-1", "é", "z", "\U0001f600", "d1", "d10", "d2"])
@@ -54,6 +85,65 @@ def test_reciprocal_rank_is_that_of_trec_eval_cut_at_k(run: dict, qrels: dict, k
     uncut = trec_eval(run, qrels, "recip_rank", 0)
     expected = {query: value if value >= 1 / k - TOLERANCE else 0.0 for query, value in uncut.items()}
     assert reciprocal_rank(run, qrels, k=k) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@given(run=runs, qrels=judged, k=cutoffs)
+def test_precision_is_that_of_trec_eval(run: dict, qrels: dict, k: int) -> None:
+    assert precision(run, qrels, k=k) == pytest.approx(trec_eval(run, qrels, "P", k), abs=TOLERANCE)
+
+
+@given(run=runs, qrels=judged, k=cutoffs)
+def test_average_precision_is_that_of_trec_eval(run: dict, qrels: dict, k: int) -> None:
+    expected = trec_eval(run, qrels, "map_cut", k)
+    assert average_precision(run, qrels, k=k) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def without_ties(run: dict) -> dict[str, dict[str, float]]:
+    """Give the hits of each query scores that count down in the order of trec_eval."""
+    ranked: dict[str, dict[str, float]] = {}
+    for query, hits in run.items():
+        ascending = sorted(hits, key=lambda document: (np.float32(hits[document]), document))
+        ranked[query] = {document: float(place) for place, document in enumerate(ascending)}
+    return ranked
+
+
+@given(run=runs, qrels=judged, k=cutoffs)
+def test_every_measure_is_that_of_ir_measures(run: dict, qrels: dict, k: int) -> None:
+    hits = {query: found for query, found in run.items() if found}
+    for name, measure in OF_IR_MEASURES.items():
+        # Its reciprocal rank with a cutoff is that of the MS MARCO script, which leaves equal scores in the
+        # order of the run: where trec_eval's order is not given to it, the two differ by definition.
+        given_hits = without_ties(hits) if name == "mrr" else hits
+        expected = {
+            metric.query_id: metric.value
+            for metric in ir_measures.iter_calc([measure @ k], qrels, given_hits)
+        }
+        assert MEASURES[name](run, qrels, k=k) == pytest.approx(expected, abs=TOLERANCE), name
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_every_measure_is_that_of_ranx(name: str, k: int) -> None:
+    """Of ties, negative and graded judgements, a query without relevant documents, one without hits."""
+    kept = json.loads((DATA / "ranx-measures.json").read_text(encoding="utf-8"))
+    found = MEASURES[name](kept["run"], kept["qrels"], k=k)
+    assert list(found) == kept["queries"]
+    assert list(found.values()) == pytest.approx(kept["expected"][f"{name}@{k}"], abs=TOLERANCE)
+
+
+@given(run=runs, qrels=judged, k=cutoffs)
+def test_rankings_by_column_are_worth_what_those_by_name_are(run: dict, qrels: dict, k: int) -> None:
+    expected = grades_of_run(run, qrels, k=k)
+    names = sorted({document for hits in run.values() for document in hits})
+    top = np.full((len(qrels), k), NO_DOCUMENT)
+    for row, query in zip(top, sorted(qrels), strict=True):
+        hits = run.get(query, {})
+        best = sorted(hits, key=lambda name: (np.float32(hits[name]), name), reverse=True)[:k]
+        row[: len(best)] = [names.index(name) for name in best]
+    found = JudgedDocuments(qrels, query_ids=sorted(qrels), document_ids=names, k=k).grades(top)
+    assert found.retrieved.tolist() == expected.retrieved.tolist()
+    assert found.ideal.tolist() == expected.ideal.tolist()
+    assert found.relevant.tolist() == expected.relevant.tolist()
 
 
 @given(qrels=judged, k=cutoffs, drop_own=st.booleans(), data=st.data())

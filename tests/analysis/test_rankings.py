@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from analysis.rankings import (
+    LAST,
     NO_DOCUMENT,
+    NOTHING,
     ChunkGroups,
     best_columns,
+    columns_of,
     document_scores,
+    is_repeated,
+    order_keys,
     own_documents,
     rank_documents,
+    scores_of,
     top_k,
 )
 from retriever.errors import ShapeError
@@ -102,3 +108,52 @@ def test_a_query_never_finds_its_own_document_and_the_ranking_may_be_short() -> 
 def test_minus_infinity_comes_last() -> None:
     scores = np.array([[-np.inf, 0.0, -1.0, -np.inf]], dtype=np.float32)
     assert best_columns(scores, 3).tolist() == [[1, 2, 0]]
+
+
+@given(
+    scores=hnp.arrays(
+        np.float32,
+        st.integers(1, 30),
+        elements=st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1e-45, 0.5, 3e38])
+        | st.floats(width=32, allow_nan=False),
+    ),
+    data=st.data(),
+)
+def test_keys_sort_by_score_descending_then_by_column_and_can_be_read_again(
+    scores: np.ndarray, data: st.DataObject
+) -> None:
+    n = len(scores)
+    columns = np.array(data.draw(st.lists(st.integers(0, NOTHING - 1), min_size=n, max_size=n)))
+    keys = order_keys(scores, columns)
+    expected = sorted(zip((-scores).tolist(), columns.tolist(), strict=True))
+    in_order = np.sort(keys)
+    assert list(zip((-scores_of(in_order)).tolist(), columns_of(in_order).tolist(), strict=True)) == expected
+    assert (keys < LAST).all()
+    assert columns_of(np.array([LAST])).tolist() == [NOTHING]
+
+
+@given(
+    values=hnp.arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 5))
+)
+def test_repeats_are_those_seen_further_left(values: np.ndarray) -> None:
+    values[values == 5] = NOTHING
+    expected = [[value in row[:place] for place, value in enumerate(row)] for row in values.tolist()]
+    assert is_repeated(values).tolist() == expected
+
+
+@given(scores=tied_scores, m=st.integers(1, 5), data=st.data())
+def test_the_mean_of_the_best_chunks_is_of_those_a_document_has(
+    scores: np.ndarray, m: int, data: st.DataObject
+) -> None:
+    n_chunks = scores.shape[1]
+    n_documents = data.draw(st.integers(1, n_chunks))
+    rest = data.draw(st.lists(st.integers(0, n_documents - 1), min_size=n_chunks, max_size=n_chunks))
+    documents = data.draw(st.permutations([*range(n_documents), *rest][:n_chunks]))
+    before = scores.copy()
+    found = ChunkGroups(documents).mean_of_best(scores, m)
+    assert np.array_equal(scores, before)
+    assert found.dtype == np.float32
+    for row, means in zip(scores, found, strict=True):
+        for document in range(n_documents):
+            of_document = sorted(row[[other == document for other in documents]])[-m:]
+            assert means[document] == pytest.approx(np.mean(of_document), abs=1e-6)

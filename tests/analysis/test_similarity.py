@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.similarity import cka, debiased_cka, jaccard, pairwise_cka, rank_similarity
-from analysis.similarity import cka as module
 from retriever.errors import ShapeError
 
 seeds = st.integers(0, 2**32 - 1)
+module = import_module("analysis.similarity.cka")  # whose name is that of a function, too
 
 
 def vectors(seed: int, n: int, d: int) -> np.ndarray:

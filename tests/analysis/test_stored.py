@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,11 +15,18 @@ import pytrec_eval
 
 from analysis.evaluation import Candidate, Evaluation
 from analysis.judgements import Judgements
-from analysis.stored import evaluate_corpus
+from analysis.similarity import cka
+from analysis.stored import compare_corpus, evaluate_corpus
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
 from retriever.deployments import deploy
-from retriever.errors import InputError, JudgementsError, ModelMismatchError, StoreCorruptError
+from retriever.errors import (
+    InputError,
+    JudgementsError,
+    ModelMismatchError,
+    StoreCorruptError,
+    StoreError,
+)
 from retriever.records import Document
 from retriever.search import Searcher
 from retriever.store.embedded import EmbeddedStore
@@ -178,6 +187,55 @@ def test_the_order_in_which_documents_were_stored_makes_no_difference(
     with Corpus.open(store, "c") as other:
         again = evaluate_corpus(other, judgements, models=MODELS)
     assert again.to_json() == evaluation.to_json()
+
+
+def test_models_are_compared_without_judgements_and_vectors_without_queries(
+    corpus: Corpus, evaluation: Evaluation, judgements: Judgements
+) -> None:
+    found = compare_corpus(corpus, queries=judgements.queries, models=MODELS)
+    assert [one.to_json() for one in found.similarities] == [one.to_json() for one in evaluation.similarities]
+    assert found.query_ids == judgements.query_ids
+    assert found.singles == found.pairs == ()
+    alone = compare_corpus(corpus, keys=["a", "c"])
+    assert alone.query_ids == alone.similarities[0].overlaps == ()
+    stored = corpus.read_vectors(["a", "c"]).by_model
+    assert alone.similarities[0].cka == pytest.approx(cka(stored["a"], stored["c"]))
+    with pytest.raises(InputError, match="queries: expected at least one, got none"):
+        compare_corpus(corpus, queries={})
+
+
+def test_options_reach_the_evaluation(corpus: Corpus, judgements: Judgements) -> None:
+    found = evaluate_corpus(
+        corpus, judgements, models=MODELS, pairs=[("b", "a")], ks=[3, 7], grid=[0.4], aggregate=2
+    )
+    assert [candidate.label for candidate in found.pairs] == ["a+b (equal)", "a+b (calibrated)", "a+b (0.40)"]
+    assert [overlap.k for overlap in found.similarities[0].overlaps] == [3, 7]
+    best_chunk = evaluate_corpus(corpus, judgements, models=MODELS)
+    assert [single.mean for single in found.singles] != [single.mean for single in best_chunk.singles]
+
+
+def test_files_of_vectors_are_removed_also_after_an_error(
+    corpus: Corpus, judgements: Judgements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    evaluate_corpus(corpus, judgements, models=MODELS)
+    with pytest.raises(InputError, match="cutoff of at least 1"):
+        evaluate_corpus(corpus, judgements, models=MODELS, ks=[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_the_files_of_vectors_is_said(
+    corpus: Corpus, judgements: Judgements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"room for the vectors of these models .* in TMPDIR"):
+            evaluate_corpus(corpus, judgements, models=MODELS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_judgements_of_another_corpus_are_refused(corpus: Corpus) -> None:

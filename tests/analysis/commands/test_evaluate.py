@@ -8,26 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import pytest
 
-from ingest import ingest, open_source
-from retriever.models import load_model
-from retriever.store.embedded import EmbeddedStore
+from analysis.results.folder import read_results
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 QUERIES, QRELS = EXAMPLES / "handbook-queries.jsonl", EXAMPLES / "handbook-qrels.tsv"
 N_QUERIES = len(QUERIES.read_text(encoding="utf-8").splitlines())
 A, B = "all-MiniLM-L6-v2", "word-llama-l2-supercat-256"
 
 Command = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    models = [load_model("minilm"), load_model("wordllama")]
-    ingest(open_source(EXAMPLES / "handbook"), EmbeddedStore(folder), "handbook", models=models)
-    return folder
 
 
 @pytest.fixture
@@ -105,9 +96,77 @@ def test_what_lowers_the_figures_is_noted(evaluate: Command, tmp_path: Path) -> 
     assert shown.status == 0
     assert f"note: queries left out, because they have no judgements: {N_QUERIES - 4}." in shown.err
     assert "note: judged documents that the corpus lacks, which lowers every NDCG: 1 (lost.md)." in shown.err
-    told = evaluate("--json", qrels=qrels)
+    told = evaluate("--json", "--quiet", qrels=qrels)
+    assert told.err == ""
+    assert told.json["unknown_documents"] == ["lost.md"]
+    assert told.json["unjudged_queries"] == N_QUERIES - 4
     assert len(told.json["queries"]) == 4
     assert told.json["documents"] == 8
+
+
+def test_further_weights_cutoffs_and_measures_are_measured_and_shown(evaluate: Command) -> None:
+    asked = ("--grid", "0.9,0.3", "--k", "5", "--k", "3")
+    told = evaluate(*asked, "--json").json
+    explicit = [one["weights"][0] for one in told["candidates"] if one["weighting"] == "explicit"]
+    assert explicit == [0.3, 0.9]
+    assert {"jaccard@5", "rank_biased_overlap@5", "jaccard@3"} <= told["similarities"][0].keys()
+    shown = evaluate(*asked, "--measure", "recall@10", "--measure", "mrr@10")
+    assert shown.status == 0, shown.err
+    assert "Jaccard@5" in shown.out
+    rows = [line for line in shown.out.splitlines() if "[" in line and "│" in line]
+    assert "recall@10" in shown.out
+    for row, candidate in zip(rows, told["candidates"], strict=True):
+        assert numbers(row)[-2:] == pytest.approx([candidate["recall@10"], candidate["mrr@10"]], abs=5e-4)
+
+
+def test_one_best_chunk_and_the_mean_of_many_are_the_same_for_documents_of_one_chunk(
+    evaluate: Command,
+) -> None:
+    first, second = (evaluate("--json", "--aggregate", m).json["candidates"] for m in ("1", "3"))
+    assert first == second
+
+
+def test_results_are_written_and_can_be_read(evaluate: Command) -> None:
+    ran = evaluate("--out", "out", "--json", "--seed", "7", "--cost")
+    assert ran.status == 0, ran.err
+    assert "written: out" in ran.err
+    results = read_results("out")
+    (collection,) = results.collections
+    for got, told in zip(
+        (*collection.evaluation.singles, *collection.evaluation.pairs), ran.json["candidates"], strict=True
+    ):
+        assert got.ndcg.tolist() == told["per_query"]["ndcg@10"]
+    assert results.settings.seed == 7
+    assert collection.facts.chunks == 8
+    for model in results.models:
+        assert model.seconds_per_1000_chunks is not None
+        assert model.seconds_per_1000_chunks > 0
+        assert model.milliseconds_per_query is not None
+    assert results.versions.keys() >= {"python", "numpy", "torch", "tandem-rag"}
+    assert Path("out", "figures", "figure2_calibrated.svg").exists()
+    again = evaluate("--out", "out")
+    assert (again.status, again.out) == (2, "")
+    assert "out: expected a new folder, got one that holds results" in again.err
+    assert evaluate("--out", "out", "--overwrite", "--no-figures", "--quiet").err == ""
+    assert not Path("out", "figures").exists()
+
+
+def test_runs_are_measured_alike_by_another_tool(evaluate: Command) -> None:
+    ran = evaluate("--trec", "runs", "--grid", "0.25", "--json")
+    assert ran.status == 0, ran.err
+    qrels = list(ir_measures.read_trec_qrels("runs/qrels.txt"))
+    names = [f"{A}", f"{B}", f"{A}+{B}.equal", f"{A}+{B}.calibrated", f"{A}+{B}.0.25"]
+    assert {path.name for path in Path("runs").iterdir()} == {"qrels.txt", *(f"{name}.run" for name in names)}
+    for name, candidate in zip(names, ran.json["candidates"], strict=True):
+        run = list(ir_measures.read_trec_run(f"runs/{name}.run"))
+        found = {
+            one.query_id: one.value for one in ir_measures.iter_calc([ir_measures.nDCG @ 10], qrels, run)
+        }
+        expected = dict(zip(ran.json["queries"], candidate["per_query"]["ndcg@10"], strict=True))
+        assert found == pytest.approx(expected, abs=1e-9), name
+    again = evaluate("--trec", "runs")
+    assert (again.status, again.out) == (2, "")
+    assert "runs: expected a new folder" in again.err
 
 
 def test_qrels_of_queries_that_are_missing_are_refused(evaluate: Command, tmp_path: Path) -> None:
@@ -130,6 +189,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "judgements of other documents": (("--qrels", "other.tsv"), "expected documents of this corpus"),
     "no such model": (("--models", "other"), "got 'other'"),
     "no such corpus": (("--corpus", "none"), "expected a corpus 'none', found handbook"),
+    "a cutoff beyond the chunks": (("--k", "9"), "9"),
+    "a weight that is none": (("--grid", "0.1,much"), "--grid: expected numbers"),
+    "a weight out of range": (("--grid", "1.5"), "1.5"),
+    "an unknown measure": (("--measure", "f1"), "--measure: expected one of ndcg@10"),
+    "a folder that is in the way": (("--out", "."), ".: expected a new folder, or one with results"),
     "too much confidence": (("--confidence", "2"), "confidence"),
 }
 

@@ -1,0 +1,1 @@
+"""The commands of the analysis, one file each; `tandem.cli` gathers them."""

@@ -1,0 +1,29 @@
+"""From similarities and gains to what predicts them: the paper's sections 3.2 and 5, in numbers."""
+
+from analysis.framework.correlation import Correlations as Correlations
+from analysis.framework.correlation import correlate as correlate
+from analysis.framework.dissimilarity import SIMILARITY_MEASURES as SIMILARITY_MEASURES
+from analysis.framework.dissimilarity import PairFigures as PairFigures
+from analysis.framework.dissimilarity import SimilarityMeasure as SimilarityMeasure
+from analysis.framework.dissimilarity import adjusted_dissimilarity as adjusted_dissimilarity
+from analysis.framework.dissimilarity import dissimilarity as dissimilarity
+from analysis.framework.dissimilarity import pair_figures as pair_figures
+from analysis.framework.dissimilarity import performance_gaps as performance_gaps
+from analysis.framework.dissimilarity import similarities_by_pair as similarities_by_pair
+from analysis.framework.pearson import FEWEST_MODELS as FEWEST_MODELS
+from analysis.framework.pearson import FEWEST_PAIRS as FEWEST_PAIRS
+from analysis.framework.pearson import Line as Line
+from analysis.framework.pearson import bootstrap_pearson as bootstrap_pearson
+from analysis.framework.pearson import fitted_line as fitted_line
+from analysis.framework.pearson import pearson as pearson
+from analysis.framework.printed import PrintedColumn as PrintedColumn
+from analysis.framework.printed import printed_correlations as printed_correlations
+from analysis.framework.transfer import Agreement as Agreement
+from analysis.framework.transfer import Consistency as Consistency
+from analysis.framework.transfer import Transfer as Transfer
+from analysis.framework.transfer import consistency as consistency
+from analysis.framework.transfer import transfer_alpha as transfer_alpha
+from analysis.framework.transfer import transfer_similarities as transfer_similarities
+from analysis.framework.tuning import GRID as GRID
+from analysis.framework.tuning import AlphaCurve as AlphaCurve
+from analysis.framework.tuning import tune_alpha as tune_alpha

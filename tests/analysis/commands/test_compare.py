@@ -1,0 +1,80 @@
+"""`tandem compare` on the handbook of the examples with two real models, without judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.results.folder import read_results
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def compare(command: Command, store: Path) -> Command:
+    def run(*arguments: str | Path) -> Any:
+        return command("compare", "--corpus", "handbook", "--store", store, *arguments)
+
+    return run
+
+
+def test_without_queries_only_cka_is_told_and_it_says_so(compare: Command) -> None:
+    shown, told = compare(), compare("--json").json
+    assert shown.status == 0, shown.err
+    assert "note: without --queries the models are compared by their vectors alone" in shown.err
+    (pair,) = told["similarities"]
+    assert pair.keys() == {"models", "cka", "cka_debiased"}
+    assert f"{pair['cka']:.2f}" in shown.out
+    assert "Jaccard" not in shown.out
+    assert (told["queries"], told["chunks"], told["documents"]) == (0, 8, 8)
+
+
+def test_with_queries_what_is_found_is_compared_too(compare: Command, data: Path) -> None:
+    queries = data / "handbook" / "queries.jsonl"
+    asked = ("--queries", queries, "--k", "3", "--k", "5")
+    shown, told = compare(*asked), compare(*asked, "--json").json
+    assert shown.status == 0, shown.err
+    assert shown.err == ""
+    (pair,) = told["similarities"]
+    assert {"jaccard@3", "rank_similarity@3", "rank_biased_overlap@5", "kendall_tau@5"} <= pair.keys()
+    for heading, name in (("Jaccard@3", "jaccard@3"), ("RankSim@3", "rank_similarity@3"), ("CKA", "cka")):
+        after = shown.out.partition(heading)[2]
+        assert f"{pair[name]:.2f}" in after[:40]
+    assert told["queries"] == len(queries.read_text(encoding="utf-8").splitlines())
+
+
+def test_results_are_written_without_candidates(compare: Command, data: Path) -> None:
+    ran = compare("--queries", data / "handbook" / "queries.jsonl", "--out", "out", "--quiet")
+    assert (ran.status, ran.err) == (0, "")
+    (collection,) = read_results("out").collections
+    assert collection.evaluation.singles == collection.evaluation.pairs == ()
+    assert collection.facts.qrels_hash == ""
+    assert len(collection.query_texts) == len(collection.evaluation.query_ids) > 0
+    assert {path.name for path in Path("out", "figures").iterdir()} == {
+        f"{stem}.{ending}" for stem in ("figure1", "similarity_handbook") for ending in ("svg", "png")
+    }
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "cutoffs without queries": (("--k", "3"), "--k: expected --queries as well"),
+    "one model": (("--models", "minilm"), "two"),
+    "no such queries": (("--queries", "none.jsonl"), "none.jsonl: expected a file"),
+    "no such model": (("--models", "other,minilm"), "got 'other'"),
+    "a folder that is in the way": (("--out", "."), ".: expected a new folder, or one with results"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_compared_is_refused_with_2(
+    compare: Command, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    ran = compare(*arguments, "--quiet")
+    assert ran.status == 2
+    assert message in ran.err
+    assert ran.err.startswith("error: ")
+    assert len(ran.err.splitlines()) == 1
+    assert ran.out == ""
