@@ -114,6 +114,7 @@ def collect_results(  # noqa: PLR0913  # what can be asked of a measurement
             f"collections: expected at least one corpus and each once, got {', '.join(names) or 'none'}. "
             f"Name different corpora."
         )
+    _check_cutoffs(store, names, chosen.ks)
     measured: list[CollectionResults] = []
     specs: dict[str, ModelSpec] = {}
     facts: dict[str, ModelFacts] = {}
@@ -138,6 +139,20 @@ def collect_results(  # noqa: PLR0913  # what can be asked of a measurement
         versions=_versions(model.backend for model in facts.values()),
         machine=_machine(),
     )
+
+
+def _check_cutoffs(store: VectorStore, names: Sequence[str], ks: Sequence[int]) -> None:
+    """Refuse a cutoff that one of the corpora is too small for, before the first is measured."""
+    if tuple(ks) == Settings().ks:  # which is lowered to what there is
+        return
+    for name in names:
+        with Corpus.open(store, name) as corpus:
+            n_chunks = corpus.count_chunks()
+        if max(ks) > n_chunks:
+            raise InputError(
+                f"k: expected at most {n_chunks}, the number of chunks of corpus {name!r}, got {max(ks)}. "
+                f"Lower k, or leave this corpus out."
+            )
 
 
 def collect_corpus(  # noqa: PLR0913  # what can be asked of a measurement

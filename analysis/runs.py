@@ -12,8 +12,7 @@ from analysis.evaluation import Candidate, Evaluation, ModelVectors
 from analysis.judgements import Judgements
 from analysis.measures import Run
 from analysis.rankings import NO_DOCUMENT, ChunkGroups, own_documents, rank_documents
-from analysis.stored import _query_vectors as query_vectors
-from analysis.stored import _stored_vectors as stored_vectors
+from analysis.stored import query_vectors, stored_vectors
 from analysis.trec import write_qrels, write_run
 from retriever.corpus import Corpus
 from retriever.errors import InputError

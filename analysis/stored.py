@@ -61,8 +61,8 @@ def evaluate_corpus(  # noqa: PLR0913  # all but the first two by name
         If the files cannot be written: the disk is full.
     """
     chosen = _chosen(corpus, keys, models)
-    queries = _query_vectors(corpus, chosen, judgements.texts, given=models)
-    with _stored_vectors(corpus, chosen) as stored:
+    queries = query_vectors(corpus, chosen, judgements.texts, given=models)
+    with stored_vectors(corpus, chosen) as stored:
         check_documents(judgements, set(stored.doc_ids))
         return evaluate(
             stored.models(queries),
@@ -110,21 +110,22 @@ def compare_corpus(  # noqa: PLR0913  # all but the first by name
         raise InputError("queries: expected at least one, got none. Give None to compare vectors alone.")
     asked = queries or {}
     chosen = _chosen(corpus, keys, models)
-    vectors = _query_vectors(corpus, chosen, tuple(asked.values()), given=models)
-    with _stored_vectors(corpus, chosen) as stored:
+    vectors = query_vectors(corpus, chosen, tuple(asked.values()), given=models)
+    with stored_vectors(corpus, chosen) as stored:
         return compare(
             stored.models(vectors), query_ids=tuple(asked), chunk_documents=stored.doc_ids, pairs=pairs, ks=ks
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Stored:
+class MappedVectors:
     """Vectors of all chunks by model key, in files; row i of each belongs to ``doc_ids[i]``."""
 
     doc_ids: tuple[str, ...]
     chunks: Mapping[str, ScoreArray]
 
     def models(self, queries: Mapping[str, ScoreArray]) -> list[ModelVectors]:
+        """Return them with the vectors of the queries, by model key."""
         return [
             ModelVectors(key=key, queries=queries[key], chunks=chunks) for key, chunks in self.chunks.items()
         ]
@@ -143,7 +144,7 @@ def _chosen(
     return tuple(chosen)
 
 
-def _query_vectors(
+def query_vectors(
     corpus: Corpus,
     keys: Sequence[str],
     texts: Sequence[str],
@@ -161,7 +162,7 @@ def _query_vectors(
 
 
 @contextmanager
-def _stored_vectors(corpus: Corpus, keys: Sequence[str]) -> Iterator[_Stored]:
+def stored_vectors(corpus: Corpus, keys: Sequence[str]) -> Iterator[MappedVectors]:
     """Read the vectors of all chunks into files that last as long as the context."""
     with _writing():
         temporary = tempfile.TemporaryDirectory(prefix="tandem-vectors-")
@@ -169,7 +170,7 @@ def _stored_vectors(corpus: Corpus, keys: Sequence[str]) -> Iterator[_Stored]:
         paths = {key: Path(folder, str(index)) for index, key in enumerate(keys)}
         doc_ids = tuple(_write_vectors(corpus, paths))
         shapes = {key: (len(doc_ids), corpus.manifest.model(key).dimensions) for key in keys}
-        yield _Stored(
+        yield MappedVectors(
             doc_ids=doc_ids,
             chunks={
                 key: np.memmap(path, dtype=np.float32, mode="r", shape=shapes[key])

@@ -166,3 +166,18 @@ def test_what_cannot_be_collected_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         collect_results(store, collections(), models=MODELS)
+
+
+def test_a_cutoff_too_deep_for_one_corpus_is_refused_before_anything_is_measured(
+    store: EmbeddedStore,
+) -> None:
+    opened: list[str] = []
+    with pytest.raises(InputError, match=r"k: expected at most 20, .* corpus 'one', got 21"):
+        collect_results(
+            store,
+            [judged("one"), judged("two")],
+            models=MODELS,
+            settings=Settings(ks=(5, 21)),
+            on_open=lambda corpus, _: opened.append(corpus.name),
+        )
+    assert opened == []

@@ -23,13 +23,15 @@ def drawn(results: Results) -> dict[str, bytes]:
     return dict(draw_figures(results))
 
 
-@pytest.fixture
-def words(results: Results, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def words(results: Results) -> dict[str, str]:
     """All text of each SVG file, with text written as text and not as outlines."""
-    monkeypatch.setitem(figures._STYLE, "svg.fonttype", "none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(figures._STYLE, "svg.fonttype", "none")
+        drawn = list(draw_figures(results))
     return {
         name: "\n".join(element.text or "" for element in root(content).iter() if element.text)
-        for name, content in draw_figures(results)
+        for name, content in drawn
         if name.endswith(".svg")
     }
 
@@ -51,9 +53,10 @@ def test_every_figure_is_there_in_both_formats(drawn: dict[str, bytes]) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(results: Results, drawn: dict[str, bytes]) -> None:
-    one = replace(results, collections=results.collections[:1])
-    assert dict(draw_figures(one)) == dict(draw_figures(one))
-    assert drawn["similarity_NFCorpus.svg"] == dict(draw_figures(one))["similarity_NFCorpus.svg"]
+    again = dict(draw_figures(replace(results, collections=results.collections[:1])))
+    for name in ("similarity_NFCorpus", "dissimilarity_NFCorpus"):
+        for ending in ("svg", "png"):
+            assert again[f"{name}.{ending}"] == drawn[f"{name}.{ending}"]
 
 
 def test_settings_of_matplotlib_are_left_as_they_were(results: Results) -> None:
