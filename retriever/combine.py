@@ -10,6 +10,7 @@ equal weights the ranking is that of the paper.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from retriever.errors import InputError, ShapeError
 from retriever.models.protocol import FloatArray
 from retriever.records import split_part
+
+Weighting: TypeAlias = Literal["calibrated", "equal"] | Mapping[str, float]
+"""How the legs of a deployment count: by a rule, or by explicit weights that sum to 1."""
 
 _WEIGHT_SUM_TOLERANCE = 1e-6
 

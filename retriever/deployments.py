@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from retriever import lexical
-from retriever.combine import calibrated_weights, checked_weights, equal_weights
+from retriever.combine import Weighting, calibrated_weights, checked_weights, equal_weights
 from retriever.corpus import Corpus
 from retriever.errors import DeploymentNotFoundError, InputError, ModelMismatchError, StoreCorruptError
 from retriever.records import (
@@ -23,9 +23,6 @@ from retriever.records import (
     split_part,
 )
 from retriever.store.filters import AnyOf, missing_vector
-
-Weighting: TypeAlias = Literal["calibrated", "equal"] | Mapping[str, float]
-"""How the legs of a deployment count: by a rule, or by explicit weights that sum to 1."""
 
 
 def resolve_weights(manifest: CorpusManifest, legs: Sequence[str], weighting: Weighting) -> dict[str, float]:

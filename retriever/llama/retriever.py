@@ -18,8 +18,8 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import Field, SerializeAsAny
 
 from retriever import payload
+from retriever.combine import Weighting
 from retriever.corpus import Corpus
-from retriever.deployments import Weighting
 from retriever.llama.settings import RetrieverSettings, read_settings, write_settings
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment

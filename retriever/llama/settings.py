@@ -11,7 +11,7 @@ from typing import Any
 from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import ValidationError
 
-from retriever.deployments import Weighting
+from retriever.combine import Weighting
 from retriever.errors import InputError
 from retriever.llama.filters import to_condition
 from retriever.search import Fusion, Wish

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from retriever import lexical, payload
-from retriever.combine import parts_of
+from retriever.combine import Weighting, parts_of
 from retriever.corpus import Corpus
-from retriever.deployments import Weighting, check_served, resolve_weights
+from retriever.deployments import check_served, resolve_weights
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import LEXICAL, Deployment, Hit

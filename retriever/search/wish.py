@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from retriever.deployments import Weighting
+from retriever.combine import Weighting
 from retriever.errors import InputError
 from retriever.models.protocol import FloatArray
 from retriever.store.filters import Condition
