@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from analysis.evaluation.record import Pair, Weighting
+from analysis.evaluation.record import WEIGHT_FORM, Pair, Weighting
 from retriever.combine import calibrated_weights, equal_weights
 from retriever.errors import InputError
 from retriever.records import COMBINED
-
-WEIGHT_FORM = ".2f"
-"""How `Candidate.label` shows an explicit weight."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,10 @@ MEASURES = (NDCG, f"recall@{CUTOFF}", f"precision@{CUTOFF}", f"mrr@{CUTOFF}", f"
 """What is measured of every candidate, by name and cutoff, see `analysis.measures`."""
 
 
+WEIGHT_FORM = ".2f"
+"""How `Candidate.label` shows an explicit weight."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ModelVectors:
     """One model's vectors, unit rows; `key` is the model's key in the corpus.
@@ -73,7 +77,7 @@ class Candidate:
         """The name, with the weighting of a pair: ``A+B (calibrated)``, ``A+B (0.30)`` for explicit ones."""
         if len(self.models) == 1:
             return self.name
-        how = f"{self.weights[0]:.2f}" if self.weighting == "explicit" else self.weighting
+        how = format(self.weights[0], WEIGHT_FORM) if self.weighting == "explicit" else self.weighting
         return f"{self.name} ({how})"
 
     @property
