@@ -9,6 +9,7 @@ chunks that can matter (see `analysis.evaluation.pruning`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from analysis.evaluation.plans import Plan
 from analysis.evaluation.pruning import FirstChunks, PrunedSearch, first_chunks, is_worthwhile, n_candidates
 from analysis.evaluation.record import CUTOFF, ModelVectors
 from analysis.rankings import NO_DOCUMENT, ChunkGroups, best_columns, rank_documents
+from retriever.models.threads import available_cores
 
 _BLOCK_BYTES = 2**30
 _FULL_BYTES = 2**26
@@ -149,14 +151,19 @@ class _Searcher:
             for model, one in enumerate(scores):
                 chunks[model] = best_columns(one, self._depth)
         else:
-            for query in range(n_queries):
+            pruned = self._pruned
+
+            def search_one(query: int) -> None:
                 of_query = scores[:, query]
                 first = first_chunks(of_query, self._m)
                 chunks[:, query] = self._first(of_query, first)
                 if self._plans:
-                    documents[:, query], proven[:, query] = self._pruned.first_documents(
+                    documents[:, query], proven[:, query] = pruned.first_documents(
                         of_query, first, own=NO_DOCUMENT if own is None else int(own[query])
                     )
+
+            with ThreadPoolExecutor(available_cores()) as threads:  # numpy works outside the lock
+                list(threads.map(search_one, range(n_queries)))
         for plan, missing in enumerate(~proven):
             for queries in self._batches(np.flatnonzero(missing)):
                 of_queries = None if own is None else own[queries]
