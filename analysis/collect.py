@@ -6,19 +6,16 @@ import hashlib
 import json
 import os
 import platform
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
-from statistics import median
 
 from analysis.evaluation import Evaluation
 from analysis.judgements import Judgements
 from analysis.results.record import CollectionFacts, CollectionResults, ModelFacts, Results, Settings
+from analysis.selection.cost import embedding_cost, sample_texts
 from analysis.stored import compare_corpus, evaluate_corpus
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelMismatchError
@@ -33,9 +30,6 @@ _BACKEND_PACKAGES = {
     "onnx": ("onnxruntime", "tokenizers"),
     "openvino": ("openvino", "tokenizers"),
 }
-_COST_CHUNKS = 64
-_COST_QUERIES = 16
-_WARM_UP = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,26 +238,14 @@ def _with_cost(
     collection: Collection,
     models: Mapping[str, EmbeddingModel] | None,
 ) -> ModelFacts:
-    """Embed stored chunks in one go and queries one by one, after a few that do not count."""
     given = {facts.key: models[facts.key]} if models and facts.key in models else None
     model = stored_models(corpus, [facts.key], given=given)[facts.key]
-    chunks = list(islice(corpus.texts(), _COST_CHUNKS))
-    queries = list(collection.texts.values())[:_COST_QUERIES] or chunks[:_WARM_UP]
-    model.embed_chunks(chunks[:_WARM_UP])
-    model.embed_queries(queries[:1])
-    spent = _seconds(partial(model.embed_chunks, chunks))
+    cost = embedding_cost(model, *sample_texts(corpus, list(collection.texts.values())))
     return replace(
         facts,
-        seconds_per_1000_chunks=1000 * spent / len(chunks),
-        milliseconds_per_query=1000
-        * median(_seconds(partial(model.embed_queries, [one])) for one in queries),
+        seconds_per_1000_chunks=cost.seconds_per_1000_chunks,
+        milliseconds_per_query=cost.milliseconds_per_query,
     )
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _hash(values: Iterable[object]) -> str:

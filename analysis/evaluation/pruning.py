@@ -106,7 +106,7 @@ class PrunedSearch:
     Parameters
     ----------
     plans
-        Of one or two models each.
+        Of any number of models, equally many of which are searched together; weights are at least 0.
     keys
         Of the models, in the order of the rows of scores.
     chunks
@@ -120,7 +120,7 @@ class PrunedSearch:
         sizes = [len(plan.weights) for plan in plans]
         self._groups = [
             _Group.of(plans, np.array(members[start : start + _PLANS_AT_ONCE]), row)
-            for members in ([i for i, size in enumerate(sizes) if size == wanted] for wanted in (1, 2))
+            for members in ([i for i, size in enumerate(sizes) if size == n] for n in sorted(set(sizes)))
             for start in range(0, len(members), _PLANS_AT_ONCE)
         ]
         self._n_plans = len(plans)
@@ -193,7 +193,7 @@ class _Group:
     """Plans of equally many models.
 
     `places`: where they are among all plans, shape (n,). `members`: rows of their models, shape
-    (n, 1 or 2). `weights`: float32, shape (1 or 2, n, 1, 1).
+    (n, n_members). `weights`: float32, shape (n_members, n, 1, 1).
     """
 
     places: IntArray
@@ -211,7 +211,7 @@ class _Group:
         )
 
     def combined(self, scores: ScoreArray) -> ScoreArray:
-        """Return the plans' scores of the candidates of their models, shape (n, 1 or 2, m)."""
+        """Return the plans' scores of the candidates of their models, shape (n, n_members, m)."""
         n_models, _, m = scores.shape
         rows = scores.reshape(n_models * n_models, m)
         return self._sum([rows.take(member * n_models + self.members, axis=0) for member in self._columns()])
@@ -227,10 +227,10 @@ class _Group:
         """Return Σ w·part, in place of the first; of a single model its part as it is."""
         if len(parts) == 1:
             return parts[0]
-        total, other = parts
+        total, *others = parts
         total *= self.weights[0]
-        other *= self.weights[1]
-        total += other
+        for other, weight in zip(others, self.weights[1:], strict=True):
+            total += np.multiply(other, weight, out=other)
         return total
 
 
@@ -257,7 +257,7 @@ def _least(values: ScoreArray, group: _Group, candidates: _Candidates, *, k: int
     """Return a score that k documents reach, other than its own, shape (n, 1, 1).
 
     Among the first candidates of one model, each document counted once, k have to reach it. Among
-    those of two, a document may come twice: 2·k have to.
+    those of two, a document may come twice: 2·k have to, and so on.
     """
     n, lists, _ = values.shape
     prefix = candidates.repeats.shape[1]
