@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from retriever.deployments import current_deployment as current_deployment
     from retriever.deployments import deploy as deploy
     from retriever.errors import DocumentsFailedError as DocumentsFailedError
+    from retriever.errors import DriftAlarm as DriftAlarm
     from retriever.errors import InputError as InputError
     from retriever.errors import ModelError as ModelError
     from retriever.errors import StoreError as StoreError
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from retriever.store.layout import ServerLayout as ServerLayout
     from retriever.store.place import open_store as open_store
     from retriever.store.protocol import VectorStore as VectorStore
+    from retriever.watch import Watch as Watch
+    from retriever.watch import WatchReport as WatchReport
+    from retriever.watch import WatchSettings as WatchSettings
 
 _LOADED_ON_USE = {
     "AsyncStockClient": "retriever.llama.stock_client",
@@ -42,6 +46,7 @@ _LOADED_ON_USE = {
     "Deployment": "retriever.records",
     "Document": "retriever.records",
     "DocumentsFailedError": "retriever.errors",
+    "DriftAlarm": "retriever.errors",
     "EmbeddingModel": "retriever.models.protocol",
     "ExplainedNode": "retriever.llama.retriever",
     "Hit": "retriever.records",
@@ -56,6 +61,9 @@ _LOADED_ON_USE = {
     "TandemError": "retriever.errors",
     "TandemRetriever": "retriever.llama.retriever",
     "VectorStore": "retriever.store.protocol",
+    "Watch": "retriever.watch",
+    "WatchReport": "retriever.watch",
+    "WatchSettings": "retriever.watch",
     "current_deployment": "retriever.deployments",
     "deploy": "retriever.deployments",
     "load_model": "retriever.models.catalog",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
 
 from retriever.corpus import Corpus
 from retriever.deployments import current_deployment, planned
@@ -16,6 +19,7 @@ from retriever.errors import InputError, StoreError
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import COMBINED, Deployment
 from retriever.search import Found, Searcher, Wish, mean_query
+from retriever.search.wish import EmbeddedQuery
 
 _CHECK_SECONDS = 1.0
 """How old what is known of the deployments may be."""
@@ -25,6 +29,44 @@ _TOGETHER = 64
 
 _IDLE_SECONDS = 10.0
 """How long the thread waits for a question before it ends."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """A question that has its answer, as observers are told of it.
+
+    Attributes
+    ----------
+    texts, wish
+        What was asked.
+    query
+        The texts as the models saw them.
+    found
+        The answer, best first.
+    searcher
+        What gave it, with its deployment and its corpus.
+    time
+        When, in UTC.
+    """
+
+    texts: tuple[str, ...]
+    wish: Wish
+    query: EmbeddedQuery
+    found: tuple[Found, ...]
+    searcher: Searcher
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Observer(Protocol):
+    """What is told of questions once they have their answers; see `Serving.add_observer`."""
+
+    def observe(self, answered: Answered) -> None:
+        """Take note and return at once: the next question waits meanwhile."""
+
+    def close(self) -> None:
+        """Finish: the corpus is closed next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +135,7 @@ class Serving:
         self._arrival = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._observers: tuple[Observer, ...] = ()
 
     @classmethod
     def choosing(
@@ -129,6 +172,28 @@ class Serving:
             If nothing has been deployed.
         """
         return self._choose(self._corpus) if self._searcher is None else self._current().deployment
+
+    @property
+    def searcher(self) -> Searcher:
+        """What answers now.
+
+        Raises
+        ------
+        DeploymentNotFoundError
+            If nothing has been deployed.
+        """
+        return self._current()
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell this one, too, of every question that is answered from now on.
+
+        It is told after the answer has been given, and what it raises is logged and changes no answer.
+        """
+        self._observers = (*self._observers, observer)
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell this one no more; one that is not told anyway changes nothing."""
+        self._observers = tuple(one for one in self._observers if one is not observer)
 
     def warm_up(self) -> None:
         """Do now what the first question would do."""
@@ -167,7 +232,12 @@ class Serving:
             self._arrival.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        self._corpus.close()
+        observers, self._observers = self._observers, ()
+        try:
+            for observer in observers:
+                observer.close()
+        finally:
+            self._corpus.close()
 
     def _run(self) -> None:
         while questions := self._next():
@@ -190,7 +260,7 @@ class Serving:
     def _answer(self, questions: Sequence[_Question]) -> None:
         """Answer all at once; where that fails, one by one, so that each gets its own error."""
         try:
-            found = self._found(questions)
+            answers = self._answers(questions)
         except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
             if len(questions) == 1:
                 questions[0].answer.set_exception(error)
@@ -198,20 +268,29 @@ class Serving:
             for question in questions:
                 self._answer([question])
             return
-        for question, ranking in zip(questions, found, strict=True):
-            question.answer.set_result(ranking)
+        for question, answered in zip(questions, answers, strict=True):
+            question.answer.set_result(list(answered.found))
+        for answered in answers:
+            self._tell(answered)
 
-    def _found(self, questions: Sequence[_Question]) -> list[list[Found]]:
+    def _tell(self, answered: Answered) -> None:
+        for observer in self._observers:
+            try:
+                observer.observe(answered)
+            except Exception:  # questions wait, and have nothing to do with it
+                _logger.exception("expected an observer that takes note, it failed")
+
+    def _answers(self, questions: Sequence[_Question]) -> list[Answered]:
         searcher = self._current()
         try:
-            return self._found_by(searcher, questions)
+            return self._answers_by(searcher, questions)
         except Exception:
             # What it searches may have been dropped since it was looked up.
             if (now := self._current(look=True)) is searcher:
                 raise
-            return self._found_by(now, questions)
+            return self._answers_by(now, questions)
 
-    def _found_by(self, searcher: Searcher, questions: Sequence[_Question]) -> list[list[Found]]:
+    def _answers_by(self, searcher: Searcher, questions: Sequence[_Question]) -> list[Answered]:
         embedded = iter(searcher.embed([text for question in questions for text in question.texts]))
         queries = [mean_query([next(embedded) for _ in question.texts]) for question in questions]
         found: list[list[Found]] = [[] for _ in questions]
@@ -219,7 +298,12 @@ class Serving:
             rankings = searcher.find([queries[place] for place in places], questions[places[0]].wish)
             for place, ranking in zip(places, rankings, strict=True):
                 found[place] = ranking
-        return found
+        return [
+            Answered(
+                texts=question.texts, wish=question.wish, query=query, found=tuple(ranking), searcher=searcher
+            )
+            for question, query, ranking in zip(questions, queries, found, strict=True)
+        ]
 
     def _current(self, *, look: bool = False) -> Searcher:
         """Return a searcher for what is to be served now, as far as known, or after another look."""

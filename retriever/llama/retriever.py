@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +20,14 @@ from pydantic import Field, SerializeAsAny
 from retriever import payload
 from retriever.combine import Weighting
 from retriever.corpus import Corpus
+from retriever.errors import DriftAlarm
 from retriever.llama.settings import RetrieverSettings, read_settings, write_settings
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment
 from retriever.search import Found, Fusion, Searcher
 from retriever.serving import Serving
 from retriever.store.place import open_store
+from retriever.watch import Watch, WatchSettings
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -209,6 +211,41 @@ class TandemRetriever(BaseRetriever):
     def warm_up(self) -> None:
         """Load the models and read the vectors now, instead of with the first question."""
         self._serving.warm_up()
+
+    def watch(
+        self,
+        log: str | Path | None = None,
+        *,
+        sample: int = 1,
+        keep_text: bool = False,
+        on_drift: Callable[[DriftAlarm], None] | None = None,
+        settings: WatchSettings | None = None,
+    ) -> Watch:
+        """Observe what is asked from now on, to notice when it is no longer what the deployment is good at.
+
+        Numbers of each query go to a log; answers are not delayed, and no text is kept unless told to.
+        Retrievers made by `using` are watched along. `tandem watch` shows what comes of it.
+
+        Parameters
+        ----------
+        log, sample, keep_text, on_drift, settings
+            See `retriever.watch.Watch`.
+
+        Raises
+        ------
+        InputError
+            If `sample` is below 1.
+        StoreError
+            If the log cannot be written.
+        """
+        return Watch(
+            self._serving,
+            log=log,
+            sample=sample,
+            keep_text=keep_text,
+            on_drift=on_drift,
+            settings=settings,
+        )
 
     def persist(self, path: str | Path) -> None:
         """Write what this retriever is to a JSON file: corpus, place, options; no key of a server.

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retriever.models.catalog import BACKENDS, load_model, load_models, load_stored
+    from retriever.models.catalog import BACKENDS, load_afresh, load_model, load_models, load_stored
     from retriever.models.checked import CheckedModel, unit_rows
     from retriever.models.llama_embedding import LlamaEmbeddingModel
     from retriever.models.onnx import OnnxModel
@@ -38,6 +38,7 @@ __all__ = [
     "Spans",
     "Tokenizer",
     "batch_invariance",
+    "load_afresh",
     "load_model",
     "load_models",
     "load_stored",
@@ -62,6 +63,7 @@ _LOADED_ON_USE = {
     "Spans": "retriever.models.protocol",
     "Tokenizer": "retriever.models.protocol",
     "batch_invariance": "retriever.models.probe",
+    "load_afresh": "retriever.models.catalog",
     "load_model": "retriever.models.catalog",
     "load_models": "retriever.models.catalog",
     "load_stored": "retriever.models.catalog",

@@ -93,6 +93,16 @@ def load_model(source: str, *, backend: str | None = None, over_length: str = "r
         return _loaded[wanted]
 
 
+def load_afresh(source: str, *, backend: str | None = None, over_length: str = "refuse") -> EmbeddingModel:
+    """Return the model that `source` names, as `load_model` does, and keep nothing of it.
+
+    For one who tries many models and lets go of each: its memory is free again with the last reference.
+    """
+    _check_word("backend", backend, BACKENDS, default=None)
+    _check_word("over-length", over_length, OVER_LENGTH, default="refuse")
+    return _load(_resolve(source, backend, over_length))
+
+
 def load_models(
     sources: Sequence[str], *, backend: str | None = None, over_length: str = "refuse"
 ) -> list[EmbeddingModel]:
