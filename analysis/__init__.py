@@ -64,6 +64,19 @@ if TYPE_CHECKING:
     from analysis.results.tables import results_tables as results_tables
     from analysis.runs import candidate_run as candidate_run
     from analysis.runs import write_runs as write_runs
+    from analysis.selection.budget import Budget as Budget
+    from analysis.selection.decision import OptionVerdict as OptionVerdict
+    from analysis.selection.decision import decide_options as decide_options
+    from analysis.selection.gate import Gate as Gate
+    from analysis.selection.gate import check_gate as check_gate
+    from analysis.selection.gate import read_gate as read_gate
+    from analysis.selection.outcome import Selection as Selection
+    from analysis.selection.plan import plan_selection as plan_selection
+    from analysis.selection.record import MeasuredOption as MeasuredOption
+    from analysis.selection.record import Option as Option
+    from analysis.selection.run import Wishes as Wishes
+    from analysis.selection.run import select_corpus as select_corpus
+    from analysis.selection.screening import screen as screen
     from analysis.similarity.cka import PairwiseCka as PairwiseCka
     from analysis.similarity.cka import cka as cka
     from analysis.similarity.cka import cka_of_blocks as cka_of_blocks
@@ -88,6 +101,7 @@ if TYPE_CHECKING:
 _LOADED_ON_USE = {
     "Agreement": "framework.transfer",
     "AlphaCurve": "framework.tuning",
+    "Budget": "selection.budget",
     "Candidate": "evaluation.record",
     "CandidateGain": "verdict",
     "Collection": "collect",
@@ -95,18 +109,24 @@ _LOADED_ON_USE = {
     "Correlations": "framework.correlation",
     "Evaluation": "evaluation.record",
     "Gain": "resampling",
+    "Gate": "selection.gate",
     "Interval": "resampling",
     "Judgements": "judgements",
     "Line": "framework.pearson",
+    "MeasuredOption": "selection.record",
     "ModelVectors": "evaluation.record",
+    "Option": "selection.record",
+    "OptionVerdict": "selection.decision",
     "Overlap": "similarity.overlap",
     "PairFigures": "framework.dissimilarity",
     "PairSimilarity": "evaluation.record",
     "PairwiseCka": "similarity.cka",
     "PrintedColumn": "framework.printed",
     "Results": "results.record",
+    "Selection": "selection.outcome",
     "Transfer": "framework.transfer",
     "Verdict": "verdict",
+    "Wishes": "selection.run",
     "adjusted_dissimilarity": "framework.dissimilarity",
     "average_precision": "measures",
     "bootstrap_gain": "resampling",
@@ -115,6 +135,7 @@ _LOADED_ON_USE = {
     "bootstrap_pearson": "framework.pearson",
     "candidate_run": "runs",
     "check_documents": "judgements",
+    "check_gate": "selection.gate",
     "cka": "similarity.cka",
     "cka_of_blocks": "similarity.cka",
     "compare": "evaluation.run",
@@ -124,6 +145,7 @@ _LOADED_ON_USE = {
     "correlate": "framework.correlation",
     "debiased_cka": "similarity.cka",
     "decide": "verdict",
+    "decide_options": "selection.decision",
     "dissimilarity": "framework.dissimilarity",
     "document_scores": "rankings",
     "evaluate": "evaluation.run",
@@ -140,11 +162,13 @@ _LOADED_ON_USE = {
     "pairwise_cka": "similarity.cka",
     "pearson": "framework.pearson",
     "performance_gaps": "framework.dissimilarity",
+    "plan_selection": "selection.plan",
     "precision": "measures",
     "printed_correlations": "framework.printed",
     "queries_needed": "resampling",
     "rank_biased_overlap": "similarity.overlap",
     "rank_similarity": "similarity.overlap",
+    "read_gate": "selection.gate",
     "read_judgements": "judgements",
     "read_qrels": "judgements",
     "read_queries": "judgements",
@@ -154,6 +178,8 @@ _LOADED_ON_USE = {
     "reciprocal_rank": "measures",
     "report_page": "report.page",
     "results_tables": "results.tables",
+    "screen": "selection.screening",
+    "select_corpus": "selection.run",
     "similarities_by_pair": "framework.dissimilarity",
     "top_k": "rankings",
     "transfer_alpha": "framework.transfer",

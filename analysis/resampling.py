@@ -4,6 +4,7 @@ References
 ----------
 .. [1] B. Efron, R. Tibshirani: An Introduction to the Bootstrap (1993), chapters 13 and 16.
 .. [2] S. Holm: A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+.. [3] R. L. Berger: Multiparameter hypothesis testing and acceptance sampling, Technometrics 24 (1982).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from analysis.arrays import FloatArray, check_floats, check_rows
 from retriever.errors import ShapeError
 
 N_RESAMPLES = 10_000
-"""The smallest p-value is one over one more than this; it allows for a few hundred looks."""
+"""The smallest p-value is one over one more than this; see `enough_resamples` for many looks."""
 
 POWER = 0.8
 """How likely the number of `queries_needed` decides, if the gain is what it seems to be."""
 
 _BLOCK_DRAWS = 2_000_000
+_ROUNDING = 1e-12  # half an ulp of a mean must not turn "no gain" into a gain
+_DRAWS_AT_LEVEL = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +171,13 @@ def bootstrap_gains(  # noqa: PLR0913  # two arrays, and what any bootstrap need
     Queries are drawn jointly for all models, and the best single model is chosen anew in each draw:
     being chosen on the same queries flatters it there as it does in the estimate. The p-value is the
     share of draws at or below the minimum gain ([1]_, chapter 16), ``(1 + count) / (1 + n_resamples)``,
-    but never below 2^-m, m being the queries whose gain is not exactly the minimum: with few such
-    queries the bootstrap claims too much, and agreement in sign of m queries is worth no more.
+    but never below two others, because with few queries the bootstrap claims too much far out in the
+    tails, where the correction for many looks reads it:
+
+    - the largest p-value of the paired t-tests against each single model: what beats the best beats
+      all of them ([3]_), and which one is the best is itself uncertain;
+    - 2^-m, m being the queries whose gain is neither 0 nor exactly the minimum: agreement in sign of m
+      queries is worth no more.
 
     Parameters
     ----------
@@ -200,13 +208,80 @@ def bootstrap_gains(  # noqa: PLR0913  # two arrays, and what any bootstrap need
     means = resampled_means(np.concatenate([pairs, halves]), rng=rng, n_resamples=n_resamples)
     resampled = means[: len(pairs)] - means[len(pairs) :].max(axis=0)
     best = halves[halves.mean(axis=1).argmax()]
+    tested = _t_test(pairs - minimum_gain, halves)
     return tuple(
         Gain(
             interval=_interval(float(values.mean() - best.mean()), gains, confidence=confidence),
-            p_value=_p_value(values - best, gains, minimum_gain=minimum_gain),
+            p_value=max(
+                _share_below(gains, minimum_gain), by_t, _sign_floor(values - best, minimum_gain=minimum_gain)
+            ),
         )
-        for values, gains in zip(pairs, resampled, strict=True)
+        for values, gains, by_t in zip(pairs, resampled, tested.tolist(), strict=True)
     )
+
+
+def lower_bound(  # noqa: PLR0913  # the options of bootstrap_gains
+    combined: ArrayLike,
+    singles: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    n_looks: int = 1,
+    n_resamples: int | None = None,
+) -> float:
+    """Return how much a combination gains at least over the best single model: a one-sided bound.
+
+    The gain that the test of `bootstrap_gains` still rejects at the level ``(1 - confidence) / n_looks``:
+    the smaller of the bootstrap's quantile and the bounds of the t-tests, and not above 0 where too few
+    queries differ. At that level the bounds of all `n_looks` combinations hold together (Bonferroni),
+    whichever of them is picked.
+
+    Parameters
+    ----------
+    combined : float, shape (n_queries,)
+    singles : float, shape (n_singles, n_queries)
+        One row of zeros gives the bound of the mean itself.
+    rng
+        As in `resampled_means`.
+    confidence
+        In (0, 1).
+    n_looks
+        How many combinations were looked at.
+    n_resamples
+        None for `enough_resamples`.
+
+    Raises
+    ------
+    ShapeError
+        As `bootstrap_gains`, or if n_looks is below 1.
+    """
+    values = check_floats(combined, name="combined", ndim=1).astype(np.float64)
+    halves = check_floats(singles, name="singles", ndim=2).astype(np.float64)
+    check_rows(name="singles", got=halves.shape[1], expected=len(values), of="query of combined")
+    draws = n_resamples or enough_resamples(n_looks, confidence=confidence)
+    level = (1 - confidence) / n_looks
+    means = resampled_means(np.concatenate([values[None, :], halves]), rng=rng, n_resamples=draws)
+    by_draws = float(np.quantile(means[0] - means[1:].max(axis=0), level))
+    bound = min(by_draws, _t_bound(values - halves, level=level))
+    floor = _sign_floor(values - halves[halves.mean(axis=1).argmax()], minimum_gain=0.0)
+    return min(bound, 0.0) if floor > level else bound
+
+
+def enough_resamples(n_looks: int, *, confidence: float) -> int:
+    """Return how many resamples let the smallest of `n_looks` p-values pass the correction for them.
+
+    At least `N_RESAMPLES`, and four draws at the level of the first: with fewer than one, a clear gain
+    among many candidates could never be proven.
+
+    Raises
+    ------
+    ShapeError
+        If n_looks is below 1 or confidence is out of range.
+    """
+    check_confidence(confidence)
+    if n_looks < 1:
+        raise ShapeError(f"n_looks: expected at least 1, got {n_looks}. Count what was looked at.")
+    return max(N_RESAMPLES, math.ceil(_DRAWS_AT_LEVEL * n_looks / (1 - confidence)))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -311,8 +386,42 @@ def _interval(estimate: float, resampled: FloatArray, *, confidence: float) -> I
     return Interval(estimate=estimate, low=float(low), high=float(high), confidence=confidence)
 
 
-def _p_value(differences: FloatArray, resampled: FloatArray, *, minimum_gain: float) -> float:
-    # half an ulp of a mean must not turn "no gain" into a gain
-    count = int(np.count_nonzero(resampled <= minimum_gain + 1e-12))
-    differing = int(np.count_nonzero(np.abs(differences - minimum_gain) > 1e-12))  # noqa: PLR2004
-    return float(max((1 + count) / (1 + len(resampled)), 2.0**-differing))
+def _share_below(resampled: FloatArray, minimum_gain: float) -> float:
+    count = int(np.count_nonzero(resampled <= minimum_gain + _ROUNDING))
+    return (1 + count) / (1 + len(resampled))
+
+
+def _sign_floor(differences: FloatArray, *, minimum_gain: float) -> float:
+    differs = np.abs(differences - minimum_gain) > _ROUNDING
+    if minimum_gain > 0:
+        differs &= np.abs(differences) > _ROUNDING
+    return 2.0 ** -int(np.count_nonzero(differs))
+
+
+def _t_test(pairs: FloatArray, halves: FloatArray) -> FloatArray:
+    """Return the largest one-sided p-value of each pair against any half."""
+    from scipy.special import stdtr
+
+    largest = np.zeros(len(pairs))
+    for half in halves:
+        mean, error = _mean_and_error(pairs - half)
+        sure = np.where(mean > _ROUNDING, -np.inf, np.inf)
+        statistic = np.divide(-mean, error, out=sure, where=error > _ROUNDING)
+        largest = np.maximum(largest, stdtr(max(1, pairs.shape[1] - 1), statistic))
+    return largest
+
+
+def _t_bound(differences: FloatArray, *, level: float) -> float:
+    from scipy.special import stdtrit
+
+    mean, error = _mean_and_error(differences)
+    n_queries = differences.shape[1]
+    reach = float(stdtrit(n_queries - 1, 1 - level)) if n_queries > 1 else 0.0
+    return float((mean - reach * error).min())
+
+
+def _mean_and_error(differences: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean of each row and its standard error, 0 of one query."""
+    n_queries = differences.shape[1]
+    spread = differences.std(axis=1, ddof=1) if n_queries > 1 else np.zeros(len(differences))
+    return differences.mean(axis=1), spread / math.sqrt(n_queries)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from analysis import decide as decide
     from analysis import evaluate_corpus as evaluate_corpus
     from analysis import read_judgements as read_judgements
+    from analysis import select_corpus as select_corpus
     from ingest import ChunkSettings as ChunkSettings
     from ingest import SourceOptions as SourceOptions
     from ingest import documents_from as documents_from
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from retriever import AsyncStockClient as AsyncStockClient
     from retriever import Corpus as Corpus
     from retriever import Document as Document
+    from retriever import DriftAlarm as DriftAlarm
     from retriever import ExplainedNode as ExplainedNode
     from retriever import LlamaEmbeddingModel as LlamaEmbeddingModel
     from retriever import Searcher as Searcher
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from retriever import StockClient as StockClient
     from retriever import TandemError as TandemError
     from retriever import TandemRetriever as TandemRetriever
+    from retriever import Watch as Watch
     from retriever import deploy as deploy
     from retriever import load_model as load_model
     from retriever import open_store as open_store
@@ -33,6 +36,7 @@ _LOADED_ON_USE = {
     "ChunkSettings": "ingest",
     "Corpus": "retriever",
     "Document": "retriever",
+    "DriftAlarm": "retriever",
     "ExplainedNode": "retriever",
     "LlamaEmbeddingModel": "retriever",
     "Searcher": "retriever",
@@ -41,6 +45,7 @@ _LOADED_ON_USE = {
     "StockClient": "retriever",
     "TandemError": "retriever",
     "TandemRetriever": "retriever",
+    "Watch": "retriever",
     "decide": "analysis",
     "deploy": "retriever",
     "documents_from": "ingest",
@@ -50,6 +55,7 @@ _LOADED_ON_USE = {
     "open_source": "ingest",
     "open_store": "retriever",
     "read_judgements": "analysis",
+    "select_corpus": "analysis",
 }
 
 __all__ = list(_LOADED_ON_USE)

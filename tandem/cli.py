@@ -10,10 +10,12 @@ from analysis.commands.compare import compare
 from analysis.commands.evaluate import evaluate
 from analysis.commands.report import report
 from analysis.commands.reproduce import reproduce
+from analysis.commands.select import select
 from retriever.commands import deployments, models
 from retriever.commands.copy import copy
 from retriever.commands.query import query
 from retriever.commands.status import status
+from retriever.commands.watch import watch
 from retriever.console import ErrorBoundary, main_callback, run
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 app.command("demo")(tandem.demo.demo)
 app.add_typer(ingest.cli.app, name="ingest")
+app.command("select")(select)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("reproduce")(reproduce)
@@ -36,6 +39,7 @@ app.command("drop")(deployments.drop)
 app.command("copy")(copy)
 app.command("query")(query)
 app.command("status")(status)
+app.command("watch")(watch)
 app.command("doctor")(models.doctor)
 app.command("quantize")(models.quantize)
 

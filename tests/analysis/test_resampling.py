@@ -12,7 +12,9 @@ from analysis.resampling import (
     bootstrap_gain,
     bootstrap_gains,
     bootstrap_mean,
+    enough_resamples,
     holm,
+    lower_bound,
     queries_needed,
     resampled_means,
 )
@@ -186,3 +188,93 @@ def test_the_sample_size_reaches_its_power() -> None:
     draws = rng(13).normal(0.05, 0.2, size=(2000, needed))
     found = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(draws.shape[1])) > 1.645
     assert 0.7 < found.mean() < 0.9
+
+
+def t_p_value(differences: np.ndarray) -> float:
+    """One-sided paired t-test by scipy."""
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(differences, 0.0, alternative="greater").pvalue)
+
+
+def test_a_gain_is_no_surer_than_the_t_test_against_each_single_model() -> None:
+    singles = rng(14).uniform(size=(3, 12)) * 0.1
+    combined = singles[0] + rng(15).normal(0.1, 0.1, size=12)
+    found = bootstrap_gain(combined, singles, rng=rng(), n_resamples=100_000).p_value
+    # far out in the tail twelve queries tell less than their resamples claim
+    assert found == pytest.approx(max(t_p_value(combined - single) for single in singles))
+    assert found > 1e-4
+
+
+def test_to_beat_the_best_is_to_beat_all_though_one_looks_best_by_luck() -> None:
+    # the second single model is as good but for one query, and far noisier
+    single, noisy = np.full(20, 0.5), np.tile([0.1, 0.9], 10)
+    noisy[0] = 0.0
+    combined = single + 0.1 + rng(16).normal(0, 0.05, size=20)
+    assert bootstrap_gain(combined, single[None, :], rng=rng()).p_value < 0.001
+    both = bootstrap_gain(combined, np.stack([single, noisy]), rng=rng()).p_value
+    assert both >= t_p_value(combined - noisy) > 0.05
+
+
+def test_what_does_not_differ_is_no_evidence_for_a_gain_above_zero() -> None:
+    # 3 of 40 queries differ, by 1: that the 37 others fall short of a minimum shall not count for it
+    single = np.zeros(40)
+    combined = np.repeat([1.0, 0.0], [3, 37])
+    assert bootstrap_gain(combined, single[None, :], rng=rng(), minimum_gain=0.001).p_value == 0.125
+    # but that nothing was lost anywhere is evidence against a loss of 0.05
+    assert bootstrap_gain(single, single[None, :], rng=rng(), minimum_gain=-0.05).p_value < 0.001
+
+
+def test_a_lower_bound_by_hand() -> None:
+    # Student's t with 49 degrees of freedom: 0.05 - 1.6766·0.2/√50
+    values = differences(0.05, 0.2)
+    found = lower_bound(values, np.zeros((1, 50)), rng=rng())
+    assert found == pytest.approx(0.05 - 1.6766 * 0.2 / np.sqrt(50), abs=0.003)
+    # ten looks: 2.6800 at a level of 0.005
+    ten = lower_bound(values, np.zeros((1, 50)), rng=rng(), n_looks=10)
+    assert ten == pytest.approx(0.05 - 2.6800 * 0.2 / np.sqrt(50), abs=0.008)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 40), confidence=st.sampled_from([0.8, 0.9, 0.95]))
+def test_a_lower_bound_above_a_minimum_is_a_gain_proven_to_exceed_it(
+    seed: int, n: int, confidence: float
+) -> None:
+    random = rng(seed)
+    singles = random.uniform(size=(2, n))
+    combined = singles[0] + random.normal(0.1, 0.2, size=n)
+    bound = lower_bound(combined, singles, rng=rng(1), confidence=confidence, n_resamples=2000)
+    for minimum, is_proven in ((bound - 0.01, True), (bound + 0.01, False)):
+        if minimum > 0:
+            gain = bootstrap_gain(combined, singles, rng=rng(1), n_resamples=2000, minimum_gain=minimum)
+            assert (gain.p_value < 1 - confidence) == is_proven
+
+
+def test_too_few_queries_that_differ_bound_no_gain_above_zero() -> None:
+    single = np.zeros(40)
+    combined = np.repeat([1.0, 0.0], [4, 36])
+    assert lower_bound(combined, single[None, :], rng=rng(), confidence=0.9) > 0
+    assert lower_bound(combined, single[None, :], rng=rng(), confidence=0.9, n_looks=2) <= 0
+    assert lower_bound([0.5], [[0.1]], rng=rng()) == 0.0
+
+
+def test_many_looks_ask_for_more_resamples() -> None:
+    assert enough_resamples(1, confidence=0.95) == 10_000
+    # one of them must be able to pass: 300·1/(n + 1) is below 0.01 from 30,000 on
+    assert enough_resamples(300, confidence=0.99) == 120_000
+    with pytest.raises(ShapeError, match="n_looks"):
+        enough_resamples(0, confidence=0.95)
+    with pytest.raises(ShapeError, match="confidence"):
+        enough_resamples(3, confidence=1.0)
+
+
+@pytest.mark.parametrize("n", [10, 20])
+def test_few_queries_prove_what_is_not_there_no_more_often_than_stated(n: int) -> None:
+    # thirty candidates that gain nothing over two single models, zeros and ones as NDCG often is; at 5 %
+    random, wrong = rng(17), 0
+    for _ in range(200):
+        drawn = (random.uniform(size=(32, n)) < 0.5).astype(float)
+        p_values = [
+            gain.p_value for gain in bootstrap_gains(drawn[2:], drawn[:2], rng=random, n_resamples=1000)
+        ]
+        wrong += holm(p_values).min() < 0.05
+    assert wrong <= 10

@@ -1,0 +1,301 @@
+"""The command that says which models to serve, or that it cannot be told yet, and acts on it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from analysis.commands.options import (
+    ConfidenceOption,
+    MinimumGainOption,
+    SeedOption,
+    note,
+    note_judgements,
+)
+from retriever import console
+from retriever.console import ApiKeyOption, CorpusOption, JsonOption, QuietOption, StoreOption, UrlOption
+from retriever.errors import GateNotMetError, InputError
+
+_FEWEST = 2
+"""Legs that a choice is between."""
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.judgements import Judgements
+    from analysis.selection.outcome import Selection
+    from analysis.selection.run import Wishes
+    from analysis.selection.screening_record import Screening, ScreeningProgress
+    from retriever.corpus import Corpus
+    from retriever.records import Deployment
+
+
+def select(  # the options of the command
+    corpus: CorpusOption,
+    candidates: Annotated[
+        str,
+        typer.Option(
+            "--candidates",
+            "-m",
+            help="Models, as A,B; all of the corpus if left out. Those it has no vectors of are screened on "
+            "a sample of it first.",
+        ),
+    ] = "",
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Queries, JSON lines with _id and text (BEIR); sentences of the corpus if left out."
+        ),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option(help="Judgements of queries, tab-separated with header (BEIR), or TREC qrels."),
+    ] = None,
+    over_length: Annotated[
+        str,
+        typer.Option(
+            help="Chunks longer than a screened model reads: 'refuse' leaves the model out, 'windows' "
+            "embeds them in pieces."
+        ),
+    ] = "refuse",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done and what it takes, and do nothing.")
+    ] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Serve what is recommended, if the gate is met.")
+    ] = False,
+    gate: Annotated[
+        str, typer.Option(help="What it must reach, as 'gain>=0.01 at 95%'; exit status 6 if it does not.")
+    ] = "",
+    budget: Annotated[
+        str, typer.Option(help="What it may take at most, as 'ms<=40,bytes<=4000,seconds<=20'.")
+    ] = "",
+    no_bm25: Annotated[bool, typer.Option("--no-bm25", help="Leave BM25 out.")] = False,
+    no_cost: Annotated[
+        bool, typer.Option("--no-cost", help="Do not measure costs, for which 64 chunks are embedded again.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every option.")] = False,
+    drop_own: Annotated[
+        bool, typer.Option("--drop-own", help="Drop hits whose document id is the query's id (ArguAna).")
+    ] = False,
+    collection: Annotated[
+        str,
+        typer.Option(help="What the documents are called in public, to warn of models trained on them."),
+    ] = "",
+    confidence: ConfidenceOption = 0.95,
+    minimum_gain: MinimumGainOption = 0.0,
+    seed: SeedOption = 0,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say which model or combination to serve, with judgements or without, and at what cost."""
+    from analysis.resampling import check_confidence
+    from analysis.selection.budget import Budget
+    from analysis.selection.gate import read_gate
+    from analysis.selection.run import Wishes
+    from retriever.corpus import Corpus
+    from retriever.store.place import open_store
+
+    check_confidence(confidence)
+    wishes = Wishes(
+        lexical=not no_bm25,
+        costs=not no_cost,
+        budget=Budget.parse(budget) if budget else Budget(),
+        gate=read_gate(gate) if gate else None,
+        confidence=confidence,
+        minimum_gain=minimum_gain,
+        drop_own=drop_own,
+        collection=collection or None,
+        seed=seed,
+    )
+    judgements, asked = _read(queries, qrels)
+    with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
+        names = console.names(candidates) if candidates else list(opened.manifest.keys)
+        texts = None if asked is None else list(asked.values())
+        if plan:
+            _show_plan(opened, names, texts, wishes=wishes, as_json=json)
+            return
+        if judgements is not None:
+            _note(judgements, opened, quiet=quiet)
+        screening = _screened(opened, names, texts, over_length=over_length, seed=seed, quiet=quiet)
+        if screening is not None and len(screening.stored) + wishes.lexical < _FEWEST:
+            _show_screening(screening, as_json=json)
+            return
+        selection = _selected(opened, names, judgements, asked, wishes=wishes, quiet=quiet)
+        is_refused = selection.gate is not None and not selection.gate.is_met
+        deployment = _deployed(opened, selection) if deploy and not is_refused else None
+    _report(selection, screening, deployment, every=every, as_json=json)
+    if selection.gate is not None and is_refused:
+        raise GateNotMetError(selection.gate.sentence)
+
+
+def _read(queries: Path | None, qrels: Path | None) -> tuple[Judgements | None, Mapping[str, str] | None]:
+    from analysis.judgements import read_judgements, read_queries
+
+    if qrels is not None and queries is None:
+        raise InputError(f"--queries: expected the texts of the queries judged in {qrels}, got none.")
+    if queries is None:
+        return None, None
+    if qrels is None:
+        return None, read_queries(queries)
+    judgements = read_judgements(queries, qrels)
+    return judgements, judgements.queries
+
+
+def _note(judgements: Judgements, corpus: Corpus, *, quiet: bool) -> None:
+    from analysis.judgements import check_documents
+
+    note_judgements(judgements, check_documents(judgements, corpus.document_ids()), quiet=quiet)
+
+
+def _strangers(corpus: Corpus, names: Sequence[str]) -> list[str]:
+    """Return the candidates that the corpus has no vectors of."""
+    from analysis.selection.screened_models import stored_key
+
+    return [name for name in names if stored_key(corpus, name) is None]
+
+
+def _show_plan(
+    corpus: Corpus, names: Sequence[str], texts: Sequence[str] | None, *, wishes: Wishes, as_json: bool
+) -> None:
+    import numpy as np
+
+    from analysis.selection.plan import plan_selection
+    from analysis.selection.plan_tables import plan_table
+    from analysis.selection.run import PSEUDO_QUERIES
+
+    found = plan_selection(
+        corpus,
+        names,
+        queries=PSEUDO_QUERIES if texts is None else texts,
+        rng=np.random.default_rng(wishes.seed),
+        lexical=wishes.lexical,
+    )
+
+    console.emit(found.to_json(), as_json=as_json, show=lambda out: out.print(plan_table(found)))
+
+
+def _screened(
+    corpus: Corpus,
+    names: Sequence[str],
+    texts: Sequence[str] | None,
+    *,
+    over_length: str,
+    seed: int,
+    quiet: bool,
+) -> Screening | None:
+    import numpy as np
+
+    from analysis.selection.screening import screen
+    from retriever.models import load_afresh
+
+    strangers = _strangers(corpus, names)
+    if not strangers:
+        return None
+    note(f"screening on a sample, as the corpus has no vectors of {', '.join(strangers)}.", quiet=quiet)
+    return screen(
+        corpus,
+        list(names),
+        texts,
+        rng=np.random.default_rng(seed),
+        load=partial(load_afresh, over_length=over_length),
+        on_progress=None if quiet else _progress,
+    )
+
+
+def _show_screening(screening: Screening, *, as_json: bool) -> None:
+    """Show what came of a sample, where the corpus has no vectors to select among."""
+    from analysis.selection.plan_tables import screening_table
+
+    console.emit(
+        {"screening": screening.to_json()},
+        as_json=as_json,
+        show=lambda out: out.print(screening_table(screening)),
+    )
+
+
+def _selected(  # what is asked, and how
+    corpus: Corpus,
+    names: Sequence[str],
+    judgements: Judgements | None,
+    asked: Mapping[str, str] | None,
+    *,
+    wishes: Wishes,
+    quiet: bool,
+) -> Selection:
+    from analysis.selection.run import select_corpus
+
+    strangers = _strangers(corpus, names)
+    stored = [name for name in names if name not in strangers]
+    return select_corpus(
+        corpus,
+        keys=stored,
+        judgements=judgements,
+        queries=asked if judgements is None else None,
+        wishes=wishes,
+        on_step=None if quiet else _step,
+    )
+
+
+def _progress(now: ScreeningProgress) -> None:
+    if now.done == now.total:
+        _step(f"sample {now.sample}: {now.model}, {now.total:,} chunks embedded")
+
+
+def _step(text: str) -> None:
+    console.notes.print(f"{text} …", markup=False, soft_wrap=True)
+
+
+def _deployed(corpus: Corpus, selection: Selection) -> Deployment:
+    from retriever.deployments import deploy
+
+    option = selection.recommended
+    weighting = option.weighting if option.weighting in {"equal", "calibrated"} else option.weights
+    return deploy(corpus, option.legs, weighting=weighting, evidence=selection.evidence())
+
+
+def _report(
+    selection: Selection,
+    screening: Screening | None,
+    deployment: Deployment | None,
+    *,
+    every: bool,
+    as_json: bool,
+) -> None:
+    from analysis.selection.plan_tables import screening_table
+    from analysis.selection.table import option_table
+    from analysis.tables import Letters
+    from retriever.commands.words import described
+
+    value = {
+        **selection.to_json(),
+        "screening": None if screening is None else screening.to_json(),
+        "deployed": None if deployment is None else deployment.to_json(),
+    }
+    letters = Letters([row.option.name for row in selection.rows if row.option.is_single])
+
+    def show(out: Console) -> None:
+        if screening is not None:
+            out.print(screening_table(screening))
+        out.print(letters.legend(), markup=False)
+        out.print(option_table(selection, letters, every=every))
+        for warning in selection.warnings:
+            out.print(f"Warning: {warning}", markup=False, soft_wrap=True)
+        out.print(f"Verdict: {selection.sentence}", style="bold", markup=False, soft_wrap=True)
+        if selection.gate is not None:
+            out.print(selection.gate.sentence, markup=False, soft_wrap=True)
+        if deployment is not None:
+            out.print(
+                f"Corpus {selection.corpus!r} now serves {described(deployment)}.",
+                markup=False,
+                soft_wrap=True,
+            )
+
+    console.emit(value, as_json=as_json, show=show)

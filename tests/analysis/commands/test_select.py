@@ -1,0 +1,108 @@
+"""`tandem select` on the handbook of the examples with two real models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retriever.corpus import Corpus
+from retriever.store.embedded import EmbeddedStore
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+QUERIES, QRELS = EXAMPLES / "handbook-queries.jsonl", EXAMPLES / "handbook-qrels.tsv"
+A, B = "all-MiniLM-L6-v2", "word-llama-l2-supercat-256"
+JUDGED = ("--queries", QUERIES, "--qrels", QRELS)
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def select(command: Command, store: Path, tmp_path: Path) -> Command:
+    """Run the command on a store of its own: it may deploy."""
+    own = tmp_path / "store"
+    shutil.copytree(store, own)
+
+    def run(*arguments: str | Path) -> Any:
+        return command("select", "--corpus", "handbook", "--store", own, "--no-cost", *arguments)
+
+    return run
+
+
+def served(tmp_path: Path) -> Any:
+    with Corpus.open(EmbeddedStore(tmp_path / "store"), "handbook") as corpus:
+        return corpus.served
+
+
+def test_judged_queries_give_a_verdict_with_its_figures(select: Command) -> None:
+    shown, told = select(*JUDGED), select(*JUDGED, "--json").json
+    assert shown.status == 0, shown.err
+    assert f"A = {A}\nB = {B}\n" in shown.out
+    assert f"Verdict: {told['sentence']}" in shown.out
+    assert told["verdict"]["options"] == len(told["options"]) - 2
+    assert {"bm25", f"{A}+{B} (rrf)", f"{A}+{B} (tuned)", f"{A}+{B}+bm25 (calibrated)"} <= {
+        option["label"] for option in told["options"]
+    }
+    assert "\\[" not in shown.out
+
+
+def test_without_judgements_the_answer_is_called_a_guess(select: Command) -> None:
+    shown = select("--queries", QUERIES)
+    assert shown.status == 0, shown.err
+    assert "No query is judged, so this is a guess: " in shown.out
+    told = select("--json").json
+    assert told["made_queries"]
+    assert told["verdict"] is None
+    assert told["recommended"]["deployable"]
+
+
+def test_what_is_recommended_is_served_with_its_evidence(select: Command, tmp_path: Path) -> None:
+    told = select(*JUDGED, "--deploy", "--json").json
+    deployment = served(tmp_path)
+    assert deployment is not None
+    assert list(deployment.legs) == told["recommended"]["legs"]
+    assert list(deployment.shares.values()) == pytest.approx(told["recommended"]["weights"])
+    assert deployment.evidence["selected"] == told["sentence"]
+    assert told["deployed"]["evidence"]["selected"] == told["sentence"]
+
+
+def test_a_gate_that_is_not_met_sets_the_status_and_deploys_nothing(select: Command, tmp_path: Path) -> None:
+    found = select(*JUDGED, "--gate", "gain>=0.9 at 95%", "--deploy")
+    assert found.status == 6
+    assert "Gate gain>=0.9 at 95% not met" in found.out + found.err
+    assert served(tmp_path) is None
+    met = select(*JUDGED, "--gate", "ndcg>=0.2 at 90%")
+    assert met.status == 0, met.err
+    assert "Gate ndcg>=0.2 at 90% met" in met.out
+
+
+def test_a_gate_without_judgements_and_a_wrong_one_are_usage_errors(select: Command) -> None:
+    assert select("--gate", "gain>=0.01 at 95%").status == 2
+    assert select(*JUDGED, "--gate", "gain is good").status == 2
+    assert select("--qrels", QRELS).status == 2
+
+
+def test_a_plan_says_what_would_be_done_and_does_nothing(select: Command, tmp_path: Path) -> None:
+    told = select("--plan", "--json").json
+    assert told["corpus"] == "handbook"
+    assert told["options"] > 2
+    assert [model["stored"] for model in told["models"]] == [True, True]
+    assert served(tmp_path) is None
+    shown = select("--plan")
+    assert shown.status == 0
+    assert "options to measure" in " ".join(shown.out.split())
+
+
+def test_bm25_can_be_left_out(select: Command) -> None:
+    told = select(*JUDGED, "--no-bm25", "--json").json
+    assert not any("bm25" in option["label"] for option in told["options"])
+
+
+def test_the_json_is_one_object_and_nothing_else(select: Command) -> None:
+    found = select(*JUDGED, "--json", "--quiet")
+    assert json.loads(found.out)["corpus"] == "handbook"
+    assert not found.err
