@@ -47,9 +47,7 @@ def select(  # the options of the command
     ] = "",
     queries: Annotated[
         Path | None,
-        typer.Option(
-            help="Queries, JSON lines with _id and text (BEIR); sentences of the corpus if left out."
-        ),
+        typer.Option(help="Queries, JSON lines with _id and text (BEIR); chunks of the corpus if left out."),
     ] = None,
     qrels: Annotated[
         Path | None,
@@ -169,12 +167,11 @@ def _show_plan(
 
     from analysis.selection.plan import plan_selection
     from analysis.selection.plan_tables import plan_table
-    from analysis.selection.run import PSEUDO_QUERIES
 
     found = plan_selection(
         corpus,
         names,
-        queries=PSEUDO_QUERIES if texts is None else texts,
+        queries=0 if texts is None else texts,
         rng=np.random.default_rng(wishes.seed),
         lexical=wishes.lexical,
     )
@@ -214,11 +211,11 @@ def _show_screening(screening: Screening, *, as_json: bool) -> None:
     """Show what came of a sample, where the corpus has no vectors to select among."""
     from analysis.selection.plan_tables import screening_table
 
-    console.emit(
-        {"screening": screening.to_json()},
-        as_json=as_json,
-        show=lambda out: out.print(screening_table(screening)),
-    )
+    def show(out: Console) -> None:
+        out.print(screening_table(screening))
+        out.print(screening.sentence, markup=False, soft_wrap=True)
+
+    console.emit({"screening": screening.to_json()}, as_json=as_json, show=show)
 
 
 def _selected(  # what is asked, and how
@@ -245,7 +242,7 @@ def _selected(  # what is asked, and how
 
 
 def _progress(now: ScreeningProgress) -> None:
-    if now.done == now.total:
+    if now.done == now.total > 0:
         _step(f"sample {now.sample}: {now.model}, {now.total:,} chunks embedded")
 
 
@@ -284,6 +281,7 @@ def _report(
     def show(out: Console) -> None:
         if screening is not None:
             out.print(screening_table(screening))
+            out.print(screening.sentence, markup=False, soft_wrap=True)
         out.print(letters.legend(), markup=False)
         out.print(option_table(selection, letters, every=every))
         for warning in selection.warnings:

@@ -261,6 +261,58 @@ def corpus_legs(
         )
 
 
+@contextmanager
+def chunk_legs(
+    corpus: Corpus, keys: Sequence[str], *, n: int, rng: np.random.Generator, with_lexical: bool
+) -> Iterator[tuple[CorpusLegs, IntArray]]:
+    """Give the legs of a corpus for some of its own chunks in the place of queries; nothing is embedded.
+
+    Parameters
+    ----------
+    corpus, keys, with_lexical
+        As in `corpus_legs`.
+    n
+        How many chunks, at least 1; all where there are fewer.
+    rng
+        Draws them.
+
+    Yields
+    ------
+    CorpusLegs
+        As `corpus_legs` gives them.
+    int64, shape (n_queries,)
+        The document of each drawn chunk, which it must not find, see `analysis.rankings.rank_documents`.
+
+    Raises
+    ------
+    InputError, StoreCorruptError, StoreError
+        As in `corpus_legs`.
+    """
+    chosen = corpus.manifest.ordered(keys)
+    with stored_vectors(corpus, chosen) as stored:
+        if not stored.doc_ids:
+            raise InputError(f"corpus {corpus.name!r}: expected chunks, got none. Ingest first.")
+        n_chunks = len(stored.doc_ids)
+        rows = np.sort(rng.choice(n_chunks, size=min(n, n_chunks), replace=False))
+        documents = Documents.of(stored.doc_ids)
+        spreads = {key: corpus.manifest.spreads[key] for key in chosen if key in corpus.manifest.spreads}
+        legs: list[Leg] = [
+            DenseLeg(key=key, queries=np.array(chunks[rows]), chunks=chunks)
+            for key, chunks in stored.chunks.items()
+        ]
+        if with_lexical:
+            drawn = set(rows.tolist())
+            chunks = (chunk for block in corpus.chunks() for chunk in block)
+            texts = [chunk.embedded_text for row, chunk in enumerate(chunks) if row in drawn]
+            leg, spread = _with_lexical(corpus, texts, n_chunks=n_chunks)
+            legs.append(leg)
+            spreads |= {} if spread is None else {LEXICAL: spread}
+        found = CorpusLegs(
+            legs=tuple(legs), documents=documents, chunk_documents=stored.doc_ids, spreads=spreads
+        )
+        yield found, documents.chunks.document[rows]
+
+
 def _with_lexical(
     corpus: Corpus, queries: Sequence[str], *, n_chunks: int
 ) -> tuple[LexicalLeg, float | None]:

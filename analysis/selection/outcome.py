@@ -93,7 +93,7 @@ class Selection:
     judged_queries, queries
         How many were judged, and how many asked in all.
     made_queries
-        Whether the queries are sentences of the corpus, for want of others.
+        Whether the queries are chunks of the corpus, for want of others.
     verdict
         On judged queries; None without.
     recommended

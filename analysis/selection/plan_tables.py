@@ -39,7 +39,7 @@ def plan_table(plan: SelectionPlan) -> Table:
 def screening_table(screening: Screening) -> Table:
     """Return the models, best first, by the evidence of each sample; those to keep in bold."""
     table = Table(
-        title=Text(screening.sentence),
+        title=Text(f"Agreement with the other models on samples of corpus {screening.corpus}"),
         title_justify="left",
         caption=Text(
             "chance that the best model is not kept: "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from analysis.arrays import FloatArray, IntArray
+from analysis.evaluation import CUTOFF
 from analysis.judgements import Judgements
 from analysis.rankings import own_documents
 from analysis.resampling import Interval, bootstrap_mean
@@ -16,9 +17,9 @@ from analysis.selection.budget import Budget
 from analysis.selection.candidates import enumerate_options, grid_options, grow, weighted
 from analysis.selection.cost import Costs, measure_costs
 from analysis.selection.decision import UNKNOWN_COST, OptionVerdict, decide_options
-from analysis.selection.evidence import agreement_quality, pseudo_legs, sentence_queries, training_warnings
+from analysis.selection.evidence import agreement_quality, training_warnings
 from analysis.selection.gate import Gate, check_gate
-from analysis.selection.legs import CorpusLegs, LexicalLeg, corpus_legs
+from analysis.selection.legs import CorpusLegs, LexicalLeg, chunk_legs, corpus_legs
 from analysis.selection.outcome import Row, Selection
 from analysis.selection.pareto import pareto_front
 from analysis.selection.prediction import Expectation, choose, corrected, expect
@@ -30,7 +31,7 @@ from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
 
-PSEUDO_QUERIES = 200
+_CHUNKS_FOR_QUERIES = 200
 _TUNED_PAIRS = 5
 _LEAST_QUALITY = 1e-3  # of a leg that agrees with nobody at all: it is expected to be of no use
 _RESAMPLES = 2000
@@ -63,7 +64,7 @@ class Wishes:
     collection
         What the collection is called in public, for a warning where a model was trained on it.
     seed
-        Of resamples, folds and pseudo-queries.
+        Of resamples, folds, and chunks in the place of queries.
     """
 
     lexical: bool = True
@@ -104,8 +105,8 @@ def select_corpus(  # noqa: PLR0913  # all but the first by name
     judgements
         Judged queries, if there are any.
     queries
-        Text by query id of queries that are not judged, where there are no judgements; None for sentences
-        of the corpus itself.
+        Text by query id of queries that are not judged, where there are no judgements; None for chunks of
+        the corpus in their place, of which each must find what other chunks are like it: nothing is embedded.
     wishes
         How; the default is `Wishes()`.
     models
@@ -170,15 +171,15 @@ class _Selector:
                 f"gate: expected judged queries to check {self._wishes.gate} on, got none. Give judgements: "
                 f"what is only expected meets no gate."
             )
-        with self._unjudged_legs(queries) as legs:
-            quality = self._quality(legs, own=None)
+        with self._unjudged_legs(queries) as (legs, own):
+            quality = self._quality(legs, own=own)
             options = self._options(legs, quality)
             best = sorted(self._keys, key=lambda key: -quality[key])[:_MOST_LEGS]
             if len(best) == _MOST_LEGS:
                 triple = [key for key in self._keys if key in best]
                 options = (*options, weighted(triple, "quality", legs.spreads, quality=quality))
             costs = self._costs(legs, list((queries or {}).values()))
-            n_queries = legs.legs[0].scores(slice(None)).shape[0] if queries is None else len(queries)
+        n_queries = len(queries or {}) if own is None else len(own)
         expected = expect(options, quality)
         rows = self._rows(options, expected, costs)
         return Selection(
@@ -191,18 +192,28 @@ class _Selector:
             verdict=None,
             recommended=_best_guess(rows, expected),
             gate=None,
-            warnings=self._warnings(),
+            warnings=(*_expected_without_models(rows), *self._warnings()),
         )
 
-    def _unjudged_legs(self, queries: Mapping[str, str] | None) -> AbstractContextManager[CorpusLegs]:
+    @contextmanager
+    def _unjudged_legs(
+        self, queries: Mapping[str, str] | None
+    ) -> Iterator[tuple[CorpusLegs, IntArray | None]]:
+        """Give legs of queries; without any, of chunks, and the documents that these must not find."""
         if queries is not None:
             self._tell(f"embedding {len(queries):,} queries")
-            return self._legs(list(queries.values()))
-        made = sentence_queries(self._corpus, n=PSEUDO_QUERIES, rng=self._rng())
-        self._tell(f"embedding {len(made.judgements.queries)} sentences of the corpus in place of queries")
-        return pseudo_legs(
-            self._corpus, made, keys=self._keys, models=self._models, with_lexical=self._wishes.lexical
-        )
+            with self._legs(list(queries.values())) as legs:
+                yield legs, None
+            return
+        self._tell("taking chunks of the corpus for queries")
+        with chunk_legs(
+            self._corpus,
+            self._keys,
+            n=_CHUNKS_FOR_QUERIES,
+            rng=self._rng(),
+            with_lexical=self._wishes.lexical,
+        ) as found:
+            yield found
 
     def _legs(self, texts: Sequence[str]) -> AbstractContextManager[CorpusLegs]:
         return corpus_legs(
@@ -388,6 +399,17 @@ def _best_guess(rows: Sequence[Row], expected: Expectation, ndcg: FloatArray | N
         raise InputError("budget: expected an option within it that can be deployed, got none. Raise it.")
     chosen = choose(expected.of(places), None if ndcg is None else ndcg[places])
     return rows[places[chosen]].option
+
+
+def _expected_without_models(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return a warning where BM25 alone is expected to do better than every model."""
+    best = max((row for row in rows if row.option.is_single), key=lambda row: row.expected)
+    return tuple(
+        f"{row.option.label} alone may be better than every model: NDCG@{CUTOFF} of about {row.expected:.2f} "
+        f"±{row.deviation:.2f} against {best.expected:.2f} ±{best.deviation:.2f}. Judge some queries to know."
+        for row in rows
+        if not row.option.models and row.expected > best.expected
+    )
 
 
 def _is_sum_of_two(option: Option) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from analysis.evaluation import CUTOFF
+from analysis.resampling import Interval
 from analysis.selection.outcome import Row, Selection
 from analysis.selection.record import Cost
 from analysis.tables import Letters
@@ -33,6 +35,9 @@ def option_table(selection: Selection, letters: Letters, *, every: bool = False)
         title_justify="left",
         caption=_caption(selection, every=every),
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("option", no_wrap=True)
     table.add_column("weights", no_wrap=True)
@@ -49,7 +54,7 @@ def option_table(selection: Selection, letters: Letters, *, every: bool = False)
         cells: list[str | Text] = [_name(row, letters, is_served=is_served), _weights(row)]
         cells.append(f"{row.expected:.2f} ±{row.deviation:.2f}")
         if row.measured is not None:
-            cells.append(f"{row.measured.estimate:.3f} \\[{row.measured.low:.3f}, {row.measured.high:.3f}]")
+            cells.append(_interval(row.measured, ".3f"))
         cells += [_gain(row), "" if row.option.is_single else f"{row.chance:.0%}"]
         cells += _cost(row.cost) if has_costs else []
         table.add_row(*cells, style="bold" if is_served else None if row.is_affordable else "dim")
@@ -73,18 +78,27 @@ def _shown(selection: Selection, *, every: bool) -> list[Row]:
 def _caption(selection: Selection, *, every: bool) -> str:
     left = len(selection.rows) - len(_shown(selection, every=every))
     parts = [
-        f"expected: NDCG@{CUTOFF} by agreement of the models, and judgements where there are any",
+        f"expected: NDCG@{CUTOFF} by agreement of models and by judgements, ± a standard deviation",
         "*: recommended",
         "°: no other is as good at no more cost",
         "†: for comparison, not deployable",
     ]
+    if selection.verdict is not None:
+        confidence = selection.verdict.confidence
+        parts.insert(
+            1, f"NDCG@{CUTOFF} and gain over the best model: measured, ± half the {confidence:.0%} interval"
+        )
     if left:
         parts.append(f"{left} more with --all")
     return "; ".join(parts)
 
 
 def _asked(selection: Selection) -> str:
-    kind = "sentences of the corpus" if selection.made_queries else "queries that nobody judged"
+    kind = (
+        "chunks of the corpus in the place of queries"
+        if selection.made_queries
+        else "queries that nobody judged"
+    )
     return f"{selection.queries:,} {kind}"
 
 
@@ -105,9 +119,12 @@ def _gain(row: Row) -> str:
     if row.option.is_single:
         return ""
     if row.gain is None:
-        return f"{row.expected_gain:+.3f} ±{row.gain_deviation:.3f}"
-    gain = row.gain.gain
-    return f"{gain.estimate:+.3f} \\[{gain.low:+.3f}, {gain.high:+.3f}]"
+        return f"{row.expected_gain:+.2f} ±{row.gain_deviation:.2f}"
+    return _interval(row.gain.gain, "+.3f")
+
+
+def _interval(interval: Interval, form: str) -> str:
+    return f"{interval.estimate:{form}} ±{(interval.high - interval.low) / 2:.3f}"
 
 
 def _cost(cost: Cost) -> list[str]:

@@ -17,6 +17,7 @@ from analysis.selection.legs import (
     CorpusLegs,
     DenseLeg,
     LexicalLeg,
+    chunk_legs,
     corpus_legs,
     inverse_document_frequencies,
 )
@@ -263,3 +264,24 @@ def test_files_of_vectors_are_removed(
         assert set(found.spreads) == {"a", "b"}
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_chunks_in_the_place_of_queries_are_their_stored_vectors_and_must_not_find_themselves(
+    corpus: Corpus,
+) -> None:
+    keys = corpus.manifest.keys
+    rng = np.random.default_rng(3)
+    with chunk_legs(corpus, keys, n=5, rng=rng, with_lexical=True) as (legs, own):
+        assert [leg.key for leg in legs.legs] == [*keys, LEXICAL]
+        for leg in legs.legs[:-1]:
+            assert isinstance(leg, DenseLeg)
+            scores = leg.scores(slice(None))
+            nearest = scores.argmax(axis=1)
+            assert np.allclose(scores.max(axis=1), 1, atol=1e-5)  # each finds itself, or its double
+            assert [legs.chunk_documents[row] for row in nearest] == [legs.documents.ids[i] for i in own]
+        lexical_scores = legs.legs[-1].scores(slice(None))
+        assert [legs.chunk_documents[row] for row in lexical_scores.argmax(axis=1)] == [
+            legs.documents.ids[i] for i in own
+        ]
+    with chunk_legs(corpus, keys, n=10**6, rng=rng, with_lexical=False) as (legs, own):
+        assert len(own) == len(legs.chunk_documents)
