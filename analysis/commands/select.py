@@ -60,6 +60,13 @@ def select(  # the options of the command
             "embeds them in pieces."
         ),
     ] = "refuse",
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="Published scores to show beside, CSV or JSON with model, task and ndcg_at_10; they do not "
+            "decide."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be done and what it takes, and do nothing.")
     ] = False,
@@ -127,9 +134,10 @@ def select(  # the options of the command
             _show_screening(screening, as_json=json)
             return
         selection = _selected(opened, names, judgements, asked, wishes=wishes, quiet=quiet)
+        said = _published(opened, published)
         is_refused = selection.gate is not None and not selection.gate.is_met
         deployment = _deployed(opened, selection) if deploy and not is_refused else None
-    _report(selection, screening, deployment, every=every, as_json=json)
+    _report(selection, screening, deployment, said, every=every, as_json=json)
     if selection.gate is not None and is_refused:
         raise GateNotMetError(selection.gate.sentence)
 
@@ -246,6 +254,15 @@ def _progress(now: ScreeningProgress) -> None:
         _step(f"sample {now.sample}: {now.model}, {now.total:,} chunks embedded")
 
 
+def _published(corpus: Corpus, file: Path | None) -> dict[str, float]:
+    """Return the mean published score of each model of the corpus that the file knows."""
+    from analysis.selection.evidence import published_quality, read_published
+
+    names = {spec.name: spec.key for spec in corpus.manifest.models}
+    found = {} if file is None else published_quality(read_published(file), list(names))
+    return {names[name]: score for name, score in found.items()}
+
+
 def _step(text: str) -> None:
     console.notes.print(f"{text} …", markup=False, soft_wrap=True)
 
@@ -262,6 +279,7 @@ def _report(
     selection: Selection,
     screening: Screening | None,
     deployment: Deployment | None,
+    published: Mapping[str, float],
     *,
     every: bool,
     as_json: bool,
@@ -274,6 +292,7 @@ def _report(
     value = {
         **selection.to_json(),
         "screening": None if screening is None else screening.to_json(),
+        "published": dict(published),
         "deployed": None if deployment is None else deployment.to_json(),
     }
     letters = Letters([row.option.name for row in selection.rows if row.option.is_single])
@@ -284,6 +303,11 @@ def _report(
             out.print(screening.sentence, markup=False, soft_wrap=True)
         out.print(letters.legend(), markup=False)
         out.print(option_table(selection, letters, every=every))
+        if published:
+            listed = ", ".join(
+                f"{letters.of((key,))} {score:.3f}" for key, score in published.items() if key in letters.keys
+            )
+            out.print(f"Published, mean over common tasks: {listed or 'none of these'}.", markup=False)
         for warning in selection.warnings:
             out.print(f"Warning: {warning}", markup=False, soft_wrap=True)
         out.print(f"Verdict: {selection.sentence}", style="bold", markup=False, soft_wrap=True)

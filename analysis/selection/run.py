@@ -37,6 +37,7 @@ _LEAST_QUALITY = 1e-3  # of a leg that agrees with nobody at all: it is expected
 _RESAMPLES = 2000
 _PAIR = 2
 _MOST_LEGS = 3
+_ENOUGH_JUDGES = 5  # each is judged by four others then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +193,7 @@ class _Selector:
             verdict=None,
             recommended=_best_guess(rows, expected),
             gate=None,
-            warnings=(*_expected_without_models(rows), *self._warnings()),
+            warnings=(*_few_judges(quality), *_expected_without_models(rows), *self._warnings()),
         )
 
     @contextmanager
@@ -399,6 +400,14 @@ def _best_guess(rows: Sequence[Row], expected: Expectation, ndcg: FloatArray | N
         raise InputError("budget: expected an option within it that can be deployed, got none. Raise it.")
     chosen = choose(expected.of(places), None if ndcg is None else ndcg[places])
     return rows[places[chosen]].option
+
+
+def _few_judges(quality: Mapping[str, float]) -> tuple[str, ...]:
+    """Return a warning where few legs have judged one another."""
+    if len(quality) >= _ENOUGH_JUDGES:
+        return ()
+    legs = f"Only {len(quality)} legs have judged one another ({', '.join(quality)}), and two that are alike"
+    return (f"{legs} outvote the third. Add candidates, or judge some queries.",)
 
 
 def _expected_without_models(rows: Sequence[Row]) -> tuple[str, ...]:

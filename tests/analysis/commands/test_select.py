@@ -97,6 +97,22 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(select: Command, tmp_pa
     assert "options to measure" in " ".join(shown.out.split())
 
 
+def test_published_scores_are_shown_and_do_not_decide(select: Command, tmp_path: Path) -> None:
+    scores = tmp_path / "published.csv"
+    rows = [f"sentence-transformers/{A},nq,0.4", f"sentence-transformers/{A},fiqa,0.5", "other,nq,0.9"]
+    scores.write_text("\n".join(["model,dataset,ndcg_at_10", *rows]) + "\n", encoding="utf-8")
+    plain, told = select("--json").json, select("--published", scores, "--json").json
+    assert told["published"] == {A: pytest.approx(0.45)}
+    assert told["recommended"] == plain["recommended"]
+    assert "Published, mean over common tasks: A 0.450." in select("--published", scores).out
+
+
+def test_three_legs_are_few_judges_and_that_is_said(select: Command) -> None:
+    told = select("--json").json
+    assert any(warning.startswith("Only 3 legs have judged one another") for warning in told["warnings"])
+    assert not any("Only 3" in warning for warning in select(*JUDGED, "--json").json["warnings"])
+
+
 def test_bm25_can_be_left_out(select: Command) -> None:
     told = select(*JUDGED, "--no-bm25", "--json").json
     assert not any("bm25" in option["label"] for option in told["options"])
