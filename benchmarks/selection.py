@@ -9,7 +9,8 @@ the others. Printed are
 - how often "deploy" is wrong: the gain is not there on held-out queries.
 
 Run it as ``python -m benchmarks.selection --store DIR``; `benchmarks.paper` makes the vectors there. What is
-measured of a collection is kept in ``DIR/selection``, so a second run measures nothing.
+measured of a collection is kept in ``DIR/selection``, so a second run measures nothing. What was measured so
+far is in ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ Figures = dict[str, Any]
 def main() -> None:
     """Run the benchmark."""
     arguments = _arguments()
-    measured = [_measured(name, arguments) for name in arguments.collections]
+    kept = sorted(path.stem for path in (arguments.store / "selection").glob("*.npz"))
+    measured = [_measured(name, arguments) for name in arguments.collections or kept or COLLECTIONS]
     if arguments.prior is not None:
         arguments.prior.write_text(json.dumps(_rounded(learned(measured).to_json()), indent=1) + "\n")
     names = [one.name for one in measured]
@@ -70,7 +72,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS))
+    parser.add_argument("--collections", nargs="+", help="all that are measured if left out")
     parser.add_argument("--store", type=Path, default=Path("benchmark-store"))
     parser.add_argument("--draws", type=int, default=50, help="of judged queries, per collection and number")
     parser.add_argument("--prior", type=Path, help="write what all collections together tell to this file")

@@ -1,0 +1,90 @@
+"""What the page on selection says of the study follows from what was measured, beside the benchmark."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from analysis.selection.prediction import known_prior
+from benchmarks.selection_data import Measured
+from benchmarks.selection_rules import POOLS, is_pair, learned, performance, regret, rules
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs" / "selection.md").read_text(encoding="utf-8")
+PAGE = " ".join(TEXT.split())
+MEASURED = ROOT / "benchmarks" / "results" / "selection"
+WORDS = {
+    "**our choice among models**": "our choice, vectors alone",
+    "the two best by agreement, calibrated": "two best by consensus, calibrated",
+    "the best single model in hindsight": "best single model in hindsight",
+    "the best single by published scores": "best single by published scores",
+    "highest AD (Jaccard), the paper's α": "highest AD, jaccard",
+    "better half + gain by AD (CKA)": "better half + gain by AD, cka",
+    "a random pair, calibrated": "random pair, calibrated",
+}
+
+
+@pytest.fixture(scope="module")
+def collections() -> list[Measured]:
+    return [Measured.load(path) for path in sorted(MEASURED.glob("*.npz"))]
+
+
+def others(collections: list[Measured], one: Measured) -> list[Measured]:
+    return [other for other in collections if other is not one]
+
+
+def test_the_prior_that_is_shipped_was_learned_from_these_collections(collections: list[Measured]) -> None:
+    known = known_prior().to_json()
+    found = json.loads(json.dumps(learned(collections).to_json()))
+    assert set(known.pop("collections")) == set(found.pop("collections"))
+    gains, found_gains = known.pop("gains"), found.pop("gains")
+    assert known == pytest.approx(found, abs=1e-4)
+    assert set(gains) == set(found_gains)
+    for kind, values in gains.items():
+        assert values == pytest.approx(found_gains[kind], abs=1e-4)
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_regrets_are_those_of_the_rules(collections: list[Measured], words: str) -> None:
+    rule, _ = rules()[WORDS[words]]
+    regrets = [regret(one, rule(one, others(collections, one)), POOLS["vectors"]) for one in collections]
+    (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| {words} |")]
+    assert row.split("|")[3:5] == [f" {mean(regrets):.3f} ", f" {max(regrets):.3f} "]
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        ("equal weights, the paper's", "equal"),
+        ("calibrated", "calibrated"),
+        ("calibrated, times agreement^4", "quality"),
+        ("reciprocal ranks", "rrf"),
+    ],
+)
+def test_gains_of_pairs_are_those_measured(collections: list[Measured], words: str, how: str) -> None:
+    gains = []
+    for one in collections:
+        halves = performance(one)
+        gains += [
+            value - max(halves[model] for model in option.models)
+            for option, value in zip(one.options, one.means, strict=True)
+            if is_pair(option, how)
+        ]
+    positive = sum(gain > 0 for gain in gains)
+    assert f"| {words} | {np.mean(gains):+.3f} | {positive} of {len(gains)} |" in PAGE
+
+
+def test_what_bm25_adds_is_what_the_page_says(collections: list[Measured]) -> None:
+    rule, _ = rules()["our choice, with BM25"]
+    by_name = {
+        one.name: regret(one, rule(one, others(collections, one)), POOLS["vectors"]) for one in collections
+    }
+    assert f"has NDCG@10 {-mean(by_name.values()):.3f} above" in PAGE
+    losses = re.search(r"on HotpotQA and MED it loses (0\.\d+) and (0\.\d+)", PAGE)
+    assert losses is not None
+    assert list(losses.groups()) == [f"{by_name[name]:.3f}" for name in ("hotpotqa-hipporag", "med")]
