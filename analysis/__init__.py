@@ -64,19 +64,19 @@ if TYPE_CHECKING:
     from analysis.results.tables import results_tables as results_tables
     from analysis.runs import candidate_run as candidate_run
     from analysis.runs import write_runs as write_runs
-    from analysis.selection.budget import Budget as Budget
-    from analysis.selection.decision import OptionVerdict as OptionVerdict
-    from analysis.selection.decision import decide_options as decide_options
-    from analysis.selection.gate import Gate as Gate
-    from analysis.selection.gate import check_gate as check_gate
-    from analysis.selection.gate import read_gate as read_gate
+    from analysis.selection.costs.budget import Budget as Budget
+    from analysis.selection.deciding.decision import OptionVerdict as OptionVerdict
+    from analysis.selection.deciding.decision import decide_options as decide_options
+    from analysis.selection.deciding.gate import Gate as Gate
+    from analysis.selection.deciding.gate import check_gate as check_gate
+    from analysis.selection.deciding.gate import read_gate as read_gate
     from analysis.selection.outcome import Selection as Selection
     from analysis.selection.plan import plan_selection as plan_selection
     from analysis.selection.record import MeasuredOption as MeasuredOption
     from analysis.selection.record import Option as Option
     from analysis.selection.run import Wishes as Wishes
     from analysis.selection.run import select_corpus as select_corpus
-    from analysis.selection.screening import screen as screen
+    from analysis.selection.screening.run import screen as screen
     from analysis.similarity.cka import PairwiseCka as PairwiseCka
     from analysis.similarity.cka import cka as cka
     from analysis.similarity.cka import cka_of_blocks as cka_of_blocks
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
 _LOADED_ON_USE = {
     "Agreement": "framework.transfer",
     "AlphaCurve": "framework.tuning",
-    "Budget": "selection.budget",
+    "Budget": "selection.costs.budget",
     "Candidate": "evaluation.record",
     "CandidateGain": "verdict",
     "Collection": "collect",
@@ -109,14 +109,14 @@ _LOADED_ON_USE = {
     "Correlations": "framework.correlation",
     "Evaluation": "evaluation.record",
     "Gain": "resampling",
-    "Gate": "selection.gate",
+    "Gate": "selection.deciding.gate",
     "Interval": "resampling",
     "Judgements": "judgements",
     "Line": "framework.pearson",
     "MeasuredOption": "selection.record",
     "ModelVectors": "evaluation.record",
     "Option": "selection.record",
-    "OptionVerdict": "selection.decision",
+    "OptionVerdict": "selection.deciding.decision",
     "Overlap": "similarity.overlap",
     "PairFigures": "framework.dissimilarity",
     "PairSimilarity": "evaluation.record",
@@ -135,7 +135,7 @@ _LOADED_ON_USE = {
     "bootstrap_pearson": "framework.pearson",
     "candidate_run": "runs",
     "check_documents": "judgements",
-    "check_gate": "selection.gate",
+    "check_gate": "selection.deciding.gate",
     "cka": "similarity.cka",
     "cka_of_blocks": "similarity.cka",
     "compare": "evaluation.run",
@@ -145,7 +145,7 @@ _LOADED_ON_USE = {
     "correlate": "framework.correlation",
     "debiased_cka": "similarity.cka",
     "decide": "verdict",
-    "decide_options": "selection.decision",
+    "decide_options": "selection.deciding.decision",
     "dissimilarity": "framework.dissimilarity",
     "document_scores": "rankings",
     "evaluate": "evaluation.run",
@@ -168,7 +168,7 @@ _LOADED_ON_USE = {
     "queries_needed": "resampling",
     "rank_biased_overlap": "similarity.overlap",
     "rank_similarity": "similarity.overlap",
-    "read_gate": "selection.gate",
+    "read_gate": "selection.deciding.gate",
     "read_judgements": "judgements",
     "read_qrels": "judgements",
     "read_queries": "judgements",
@@ -178,7 +178,7 @@ _LOADED_ON_USE = {
     "reciprocal_rank": "measures",
     "report_page": "report.page",
     "results_tables": "results.tables",
-    "screen": "selection.screening",
+    "screen": "selection.screening.run",
     "select_corpus": "selection.run",
     "similarities_by_pair": "framework.dissimilarity",
     "top_k": "rankings",

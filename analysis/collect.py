@@ -15,7 +15,7 @@ from pathlib import Path
 from analysis.evaluation import Evaluation
 from analysis.judgements import Judgements
 from analysis.results.record import CollectionFacts, CollectionResults, ModelFacts, Results, Settings
-from analysis.selection.cost import embedding_cost, sample_texts
+from analysis.selection.costs.cost import embedding_cost, sample_texts
 from analysis.stored import compare_corpus, evaluate_corpus
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelMismatchError

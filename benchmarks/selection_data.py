@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from analysis import Judgements, read_judgements
 from analysis.framework.dissimilarity import similarities_by_pair
 from analysis.rankings import own_documents
-from analysis.selection.candidates import enumerate_options
 from analysis.selection.evidence import (
     agreement_quality,
     published_quality,
@@ -26,9 +25,10 @@ from analysis.selection.evidence import (
     sentence_quality,
     title_quality,
 )
-from analysis.selection.legs import corpus_legs
 from analysis.selection.record import Option
-from analysis.selection.scoreboard import measure
+from analysis.selection.scoring.candidates import enumerate_options
+from analysis.selection.scoring.legs import corpus_legs
+from analysis.selection.scoring.scoreboard import measure
 from analysis.stored import compare_corpus
 from benchmarks.quality import SHARED
 from retriever.corpus import Corpus

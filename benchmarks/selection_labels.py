@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.selection.decision import decide_options
-from analysis.selection.prediction import Prior, choose, expect
+from analysis.selection.deciding.decision import decide_options
+from analysis.selection.deciding.prediction import Prior, choose, expect
+from analysis.selection.deciding.tuning import cross_validate
 from analysis.selection.record import MeasuredOption
-from analysis.selection.tuning import cross_validate
 from benchmarks.selection_data import FloatArray, Measured
 from benchmarks.selection_rules import Pool
 

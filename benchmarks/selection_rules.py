@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.framework.dissimilarity import adjusted_dissimilarity, performance_gaps
 from analysis.framework.printed import ALPHAS
-from analysis.selection.prediction import JudgedCollection, Prior, expect, fit_prior
+from analysis.selection.deciding.prediction import JudgedCollection, Prior, expect, fit_prior
 from analysis.selection.record import Option
 from benchmarks.selection_data import SIMILARITIES, Measured
 from retriever.records import LEXICAL

@@ -10,7 +10,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from analysis.selection.prediction import known_prior
+from analysis.selection.deciding.prediction import known_prior
 from benchmarks.selection_data import Measured
 from benchmarks.selection_rules import POOLS, is_pair, learned, performance, regret, rules
 

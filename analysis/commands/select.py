@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analysis.judgements import Judgements
     from analysis.selection.outcome import Selection
     from analysis.selection.run import Wishes
-    from analysis.selection.screening_record import Screening, ScreeningProgress
+    from analysis.selection.screening.record import Screening, ScreeningProgress
     from retriever.corpus import Corpus
     from retriever.records import Deployment
 
@@ -102,8 +102,8 @@ def select(  # the options of the command
 ) -> None:
     """Say which model or combination to serve, with judgements or without, and at what cost."""
     from analysis.resampling import check_confidence
-    from analysis.selection.budget import Budget
-    from analysis.selection.gate import read_gate
+    from analysis.selection.costs.budget import Budget
+    from analysis.selection.deciding.gate import read_gate
     from analysis.selection.run import Wishes
     from retriever.corpus import Corpus
     from retriever.store.place import open_store
@@ -163,7 +163,7 @@ def _note(judgements: Judgements, corpus: Corpus, *, quiet: bool) -> None:
 
 def _strangers(corpus: Corpus, names: Sequence[str]) -> list[str]:
     """Return the candidates that the corpus has no vectors of."""
-    from analysis.selection.screened_models import stored_key
+    from analysis.selection.screening.models import stored_key
 
     return [name for name in names if stored_key(corpus, name) is None]
 
@@ -198,7 +198,7 @@ def _screened(
 ) -> Screening | None:
     import numpy as np
 
-    from analysis.selection.screening import screen
+    from analysis.selection.screening.run import screen
     from retriever.models import load_afresh
 
     strangers = _strangers(corpus, names)

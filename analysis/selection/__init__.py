@@ -1,6 +1,7 @@
 """Which candidate to deploy, or none: with judgements, with few of them, or with none.
 
-The data flow: `candidates` says what could be served, `scoreboard` ranks with each of them, `evidence`
-is what the corpus itself tells of the quality of its models, `prediction` turns evidence and judgements
-into expected quality, `decision` into a verdict.
+The data flow: `screening` finds the few of many models that are worth embedding; `scoring` lists what could
+be served and ranks with it; `evidence` is what the corpus itself tells of its models; `costs` is what an
+option takes; `deciding` turns evidence and judgements into expectations and a verdict. `run` does all of it
+for one corpus, `outcome` is what it found, `plan` what it would do.
 """

@@ -9,8 +9,8 @@ from typing import Any
 
 from analysis.evaluation import CUTOFF
 from analysis.resampling import Interval
-from analysis.selection.decision import OptionGain, OptionVerdict
-from analysis.selection.gate import GateResult
+from analysis.selection.deciding.decision import OptionGain, OptionVerdict
+from analysis.selection.deciding.gate import GateResult
 from analysis.selection.record import Cost, Option
 
 

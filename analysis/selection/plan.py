@@ -11,13 +11,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analysis.evaluation.search import Documents
-from analysis.selection.candidates import enumerate_options
-from analysis.selection.legs import DenseLeg
 from analysis.selection.record import Option
-from analysis.selection.sampling import CHUNKS_PER_QUERY, read_chunks, sample_chunk_ids, sample_queries
-from analysis.selection.scoreboard import rank
-from analysis.selection.screened_models import Load, Source, check_lengths
-from analysis.selection.screening import LARGEST, SMALLEST
+from analysis.selection.scoring.candidates import enumerate_options
+from analysis.selection.scoring.legs import DenseLeg
+from analysis.selection.scoring.scoreboard import rank
+from analysis.selection.screening.models import Load, Source, check_lengths
+from analysis.selection.screening.run import LARGEST, SMALLEST
+from analysis.selection.screening.sampling import (
+    CHUNKS_PER_QUERY,
+    read_chunks,
+    sample_chunk_ids,
+    sample_queries,
+)
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelError
 from retriever.models import load_model

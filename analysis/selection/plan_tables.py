@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.selection.plan import ModelPlan, Range, SelectionPlan
-from analysis.selection.screening_record import Screening
+from analysis.selection.screening.record import Screening
 
 _UNKNOWN = "not known"
 _MINUTE, _HOUR = 60, 3600

@@ -13,20 +13,20 @@ from analysis.evaluation import CUTOFF
 from analysis.judgements import Judgements
 from analysis.rankings import own_documents
 from analysis.resampling import Interval, bootstrap_mean
-from analysis.selection.budget import Budget
-from analysis.selection.candidates import enumerate_options, grid_options, grow, weighted
-from analysis.selection.cost import Costs, measure_costs
-from analysis.selection.decision import UNKNOWN_COST, OptionVerdict, decide_options
+from analysis.selection.costs.budget import Budget
+from analysis.selection.costs.cost import Costs, measure_costs
+from analysis.selection.costs.pareto import pareto_front
+from analysis.selection.deciding.decision import UNKNOWN_COST, OptionVerdict, decide_options
+from analysis.selection.deciding.gate import Gate, check_gate
+from analysis.selection.deciding.prediction import Expectation, choose, corrected, expect
+from analysis.selection.deciding.shrinkage import FEWEST_QUERIES
+from analysis.selection.deciding.tuning import tune_weights
 from analysis.selection.evidence import agreement_quality, training_warnings
-from analysis.selection.gate import Gate, check_gate
-from analysis.selection.legs import CorpusLegs, LexicalLeg, chunk_legs, corpus_legs
 from analysis.selection.outcome import Row, Selection
-from analysis.selection.pareto import pareto_front
-from analysis.selection.prediction import Expectation, choose, corrected, expect
 from analysis.selection.record import MeasuredOption, Option
-from analysis.selection.scoreboard import measure
-from analysis.selection.shrinkage import FEWEST_QUERIES
-from analysis.selection.tuning import tune_weights
+from analysis.selection.scoring.candidates import enumerate_options, grid_options, grow, weighted
+from analysis.selection.scoring.legs import CorpusLegs, LexicalLeg, chunk_legs, corpus_legs
+from analysis.selection.scoring.scoreboard import measure
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
@@ -122,7 +122,7 @@ def select_corpus(  # noqa: PLR0913  # all but the first by name
     JudgementsError
         If not one judged document is in the corpus.
     ModelMismatchError, StoreCorruptError, StoreError
-        As in `analysis.selection.legs.corpus_legs`.
+        As in `analysis.selection.scoring.legs.corpus_legs`.
     """
     selector = _Selector(corpus, keys, wishes or Wishes(), models, on_step or (lambda _: None))
     return selector.judged(judgements) if judgements is not None else selector.unjudged(queries)

@@ -21,9 +21,9 @@ from analysis.arrays import FloatArray, IntArray
 from analysis.evaluation.record import CUTOFF
 from analysis.evaluation.search import Documents
 from analysis.rankings import NO_DOCUMENT, check_k
-from analysis.selection.legs import Leg
 from analysis.selection.record import Option
-from analysis.selection.scoreboard import rank
+from analysis.selection.scoring.legs import Leg
+from analysis.selection.scoring.scoreboard import rank
 from analysis.similarity.overlap import jaccard
 from retriever.errors import InputError
 from retriever.records import LEXICAL

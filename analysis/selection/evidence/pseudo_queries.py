@@ -16,9 +16,9 @@ import numpy as np
 
 from analysis.arrays import IntArray, ScoreArray
 from analysis.judgements import Judgements
-from analysis.selection.legs import CorpusLegs, DenseLeg, Leg, LexicalLeg, corpus_legs
 from analysis.selection.record import Option
-from analysis.selection.scoreboard import measure
+from analysis.selection.scoring.legs import CorpusLegs, DenseLeg, Leg, LexicalLeg, corpus_legs
+from analysis.selection.scoring.scoreboard import measure
 from retriever import lexical
 from retriever.corpus import Corpus
 from retriever.models.protocol import EmbeddingModel

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.selection.candidates import enumerate_options
 from analysis.selection.plan import MEASURED_TEXTS, Range, SelectionPlan, plan_selection
 from analysis.selection.plan_tables import plan_table
+from analysis.selection.scoring.candidates import enumerate_options
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
 from retriever.errors import InputError

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from analysis.judgements import Judgements
-from analysis.selection.budget import Budget
-from analysis.selection.decision import decide_options
-from analysis.selection.gate import read_gate
-from analysis.selection.legs import corpus_legs
+from analysis.selection.costs.budget import Budget
+from analysis.selection.deciding.decision import decide_options
+from analysis.selection.deciding.gate import read_gate
 from analysis.selection.outcome import Selection
 from analysis.selection.run import Wishes, select_corpus
-from analysis.selection.scoreboard import measure
+from analysis.selection.scoring.legs import corpus_legs
+from analysis.selection.scoring.scoreboard import measure
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
 from retriever.errors import InputError, JudgementsError

@@ -14,8 +14,8 @@ from analysis.evaluation.search import Documents
 from analysis.rankings import NO_DOCUMENT
 from analysis.selection.evidence import agreement_quality, consensus_ndcg, option_agreement
 from analysis.selection.evidence.consensus import look_alikes, vote_shares
-from analysis.selection.legs import DenseLeg
 from analysis.selection.record import Option
+from analysis.selection.scoring.legs import DenseLeg
 from retriever.errors import InputError, ShapeError
 
 N_QUERIES, N_DOCUMENTS = 40, 60

@@ -18,7 +18,7 @@ from analysis.selection.evidence import (
     sentence_quality,
     title_quality,
 )
-from analysis.selection.legs import corpus_legs
+from analysis.selection.scoring.legs import corpus_legs
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
 from retriever.models import load_model

@@ -4,7 +4,7 @@ The quality of a model is foretold by its evidence (agreement with the consensus
 factor that no corpus tells: how hard its questions are. That of a combination is its best model's and a
 gain that falls with the gap between its models. What both amount to was fitted on judged collections, see
 `fit_prior` and ``benchmarks/selection.py``. All of it is one normal distribution over the options, so
-judgements of a few queries can correct it, see `analysis.selection.shrinkage`.
+judgements of a few queries can correct it, see `analysis.selection.deciding.shrinkage`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from analysis.arrays import FloatArray
+from analysis.selection.deciding.shrinkage import updated
 from analysis.selection.record import Option
-from analysis.selection.shrinkage import updated
 from retriever.errors import InputError
 from retriever.records import LEXICAL
 
@@ -203,8 +203,8 @@ def expect(
 def corrected(expected: Expectation, ndcg: FloatArray) -> Expectation:
     """Return what to expect once some queries are judged.
 
-    The posterior of `analysis.selection.shrinkage.shrink`, which widens an expectation that judgements
-    contradict: a corpus that is unlike those the prior was fitted on is not held to it.
+    The posterior of `shrinkage.shrink`, which widens an expectation that judgements contradict: a corpus
+    that is unlike those the prior was fitted on is not held to it.
 
     Parameters
     ----------

@@ -16,12 +16,12 @@ from analysis.evaluation import ModelVectors, evaluate
 from analysis.evaluation.search import Documents
 from analysis.judgements import Judgements
 from analysis.rankings import NO_DOCUMENT, own_documents
-from analysis.selection import scoreboard as module
-from analysis.selection.candidates import enumerate_options, fused, grid_options, pairs, singles
-from analysis.selection.fusing import _sum_of_equals
-from analysis.selection.legs import DenseLeg
 from analysis.selection.record import Option
-from analysis.selection.scoreboard import measure, rank
+from analysis.selection.scoring import scoreboard as module
+from analysis.selection.scoring.candidates import enumerate_options, fused, grid_options, pairs, singles
+from analysis.selection.scoring.fusing import _sum_of_equals
+from analysis.selection.scoring.legs import DenseLeg
+from analysis.selection.scoring.scoreboard import measure, rank
 from retriever.errors import InputError, JudgementsError, ShapeError
 from retriever.search.fusion import METHODS
 

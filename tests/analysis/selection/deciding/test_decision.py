@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.evaluation import Candidate, Evaluation
-from analysis.selection.decision import OptionVerdict, decide_options
+from analysis.selection.deciding.decision import OptionVerdict, decide_options
 from analysis.selection.record import Cost, MeasuredOption, Option
 from analysis.verdict import decide
 from retriever.errors import InputError, ShapeError

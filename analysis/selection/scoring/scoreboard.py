@@ -21,9 +21,9 @@ from analysis.evaluation.search import Documents
 from analysis.judgements import Judgements, check_documents
 from analysis.measures import JudgedDocuments
 from analysis.rankings import NO_DOCUMENT, ChunkGroups, check_k, own_documents, rank_documents
-from analysis.selection.fusing import FusedSearch
-from analysis.selection.legs import Leg
 from analysis.selection.record import MeasuredOption, Option
+from analysis.selection.scoring.fusing import FusedSearch
+from analysis.selection.scoring.legs import Leg
 from retriever.errors import InputError
 from retriever.records import LEXICAL
 

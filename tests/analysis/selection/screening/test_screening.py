@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from analysis.selection.plan_tables import screening_table
-from analysis.selection.screening import screen
-from analysis.selection.screening_record import Screening, ScreeningProgress
+from analysis.selection.screening.record import Screening, ScreeningProgress
+from analysis.selection.screening.run import screen
 from analysis.stored import compare_corpus
 from ingest import ChunkSettings, ingest, open_source
 from retriever.corpus import Corpus
@@ -25,7 +25,7 @@ from retriever.records import Document
 from retriever.store.embedded import EmbeddedStore
 from retriever.testing import FakeModel
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 STORED = FakeModel("acme/stored", dimensions=24)
 GOOD = tuple(FakeModel(f"acme/good{i}", dimensions=48) for i in range(3))
 POOR = FakeModel("acme/poor", dimensions=3)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.candidates import (
+from analysis.selection.record import Option
+from analysis.selection.scoring.candidates import (
     enumerate_options,
     fused,
     grid_options,
@@ -20,7 +21,6 @@ from analysis.selection.candidates import (
     weighted,
     with_lexical,
 )
-from analysis.selection.record import Option
 from retriever.combine import calibrated_weights
 from retriever.errors import InputError
 

@@ -8,9 +8,9 @@ import pytest
 from analysis.arrays import ScoreArray
 from analysis.evaluation.search import Documents
 from analysis.selection.evidence.consensus import consensus_ndcg
-from analysis.selection.legs import DenseLeg
-from analysis.selection.sampling import Sample
-from analysis.selection.stability import DRAWS, HALVES, SampledVectors, chance_missing
+from analysis.selection.scoring.legs import DenseLeg
+from analysis.selection.screening.sampling import Sample
+from analysis.selection.screening.stability import DRAWS, HALVES, SampledVectors, chance_missing
 
 N_QUERIES, N_CHUNKS, SIZE = 24, 90, 16
 NOISE = {"good": 0.2, "fair": 0.5, "poor": 2.0, "other": 0.6}

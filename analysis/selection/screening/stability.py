@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.arrays import FloatArray, ScoreArray
 from analysis.evaluation.search import Documents
-from analysis.selection.legs import DenseLeg, Leg
-from analysis.selection.sampling import Sample
+from analysis.selection.scoring.legs import DenseLeg, Leg
+from analysis.selection.screening.sampling import Sample
 
 HALVES = 20
 """How many halves of a sample are looked at."""

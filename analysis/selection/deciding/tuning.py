@@ -150,7 +150,7 @@ def tune_weights(
         The same legs at different weights, in order of the weight of the first.
     home
         Which of them to start from, see `weight_chooser`: the calibrated weights, in the middle of
-        `analysis.selection.candidates.grid_options`.
+        `analysis.selection.scoring.candidates.grid_options`.
     rng, n_folds, n_repeats
         See `cross_validate`.
 

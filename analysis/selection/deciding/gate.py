@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.evaluation import CUTOFF
 from analysis.resampling import lower_bound
-from analysis.selection.decision import OptionVerdict
+from analysis.selection.deciding.decision import OptionVerdict
 from analysis.verdict import count
 from retriever.errors import InputError
 
@@ -146,8 +146,8 @@ def check_gate(
     Parameters
     ----------
     gate
-        See `read_gate`. To decide for the same purpose, give `analysis.selection.decision.decide_options`
-        its `confidence` and its `minimum_gain`.
+        See `read_gate`. To decide for the same purpose, give `decide_options` its `confidence` and its
+        `minimum_gain`.
     verdict
         On judged queries.
     rng

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.candidates import enumerate_options
-from analysis.selection.prediction import (
+from analysis.selection.deciding.prediction import (
     JudgedCollection,
     KindOfGain,
     Prior,
@@ -23,6 +22,7 @@ from analysis.selection.prediction import (
     known_prior,
 )
 from analysis.selection.record import Option
+from analysis.selection.scoring.candidates import enumerate_options
 from retriever.errors import InputError
 
 KEYS = ("A", "B", "C")

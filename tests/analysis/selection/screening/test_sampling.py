@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.sampling import (
+from analysis.selection.screening.sampling import (
     FEWEST_QUERIES,
     NEAR,
     NEAR_SHARE,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from analysis.arrays import IntArray
-from analysis.selection.record import MeasuredOption, Option
-from analysis.selection.tuning import (
+from analysis.selection.deciding.tuning import (
     cross_validate,
     dissimilarity_chooser,
     tune_weights,
     weight_chooser,
 )
+from analysis.selection.record import MeasuredOption, Option
 from retriever.errors import InputError, ShapeError
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from analysis.judgements import read_queries
 from analysis.rankings import NO_DOCUMENT
-from analysis.selection.candidates import enumerate_options, fused, weighted
-from analysis.selection.legs import (
+from analysis.selection.record import Option
+from analysis.selection.scoring.candidates import enumerate_options, fused, weighted
+from analysis.selection.scoring.legs import (
     CorpusLegs,
     DenseLeg,
     LexicalLeg,
@@ -21,8 +22,7 @@ from analysis.selection.legs import (
     corpus_legs,
     inverse_document_frequencies,
 )
-from analysis.selection.record import Option
-from analysis.selection.scoreboard import rank
+from analysis.selection.scoring.scoreboard import rank
 from ingest import ChunkSettings, ingest, open_source
 from retriever.corpus import Corpus
 from retriever.deployments import deploy, planned
@@ -36,7 +36,7 @@ from retriever.store.embedded import EmbeddedStore
 from retriever.store.protocol import SparseVector, VectorStore
 from retriever.testing import FakeModel
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 MODELS: dict[str, EmbeddingModel] = {
     name: FakeModel(f"acme/{name}", dimensions=size) for name, size in (("a", 24), ("b", 16), ("c", 12))
 }

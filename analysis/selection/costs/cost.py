@@ -17,8 +17,8 @@ from statistics import median
 
 from analysis.arrays import IntArray
 from analysis.rankings import best_columns
-from analysis.selection.legs import LexicalLeg
 from analysis.selection.record import Cost, Option
+from analysis.selection.scoring.legs import LexicalLeg
 from retriever import lexical
 from retriever.corpus import Corpus
 from retriever.errors import InputError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.shrinkage import Posterior, prior_covariance, shrink, shrunk_covariance
+from analysis.selection.deciding.shrinkage import Posterior, prior_covariance, shrink, shrunk_covariance
 from retriever.errors import ShapeError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.decision import OptionVerdict, decide_options
-from analysis.selection.gate import Gate, check_gate, read_gate
+from analysis.selection.deciding.decision import OptionVerdict, decide_options
+from analysis.selection.deciding.gate import Gate, check_gate, read_gate
 from analysis.selection.record import MeasuredOption, Option
 from retriever.errors import InputError
 

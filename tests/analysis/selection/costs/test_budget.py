@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.selection.budget import Budget
+from analysis.selection.costs.budget import Budget
 from analysis.selection.record import Cost
 from retriever.errors import InputError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.evaluation import PairSimilarity
-from analysis.selection.screened_models import Unscreened
+from analysis.selection.screening.models import Unscreened
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

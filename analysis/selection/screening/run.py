@@ -9,10 +9,10 @@ import numpy as np
 
 from analysis.arrays import ScoreArray
 from analysis.evaluation import ModelVectors, PairSimilarity, compare
-from analysis.selection.sampling import FEWEST_CHUNKS, Sample, Sampler, nearest_chunks, read_chunks
-from analysis.selection.screened_models import Load, ScreenedModel, Source, Unscreened
-from analysis.selection.screening_record import Screening, ScreeningProgress, ScreeningRound
-from analysis.selection.stability import Evidence, SampledVectors, chance_missing
+from analysis.selection.screening.models import Load, ScreenedModel, Source, Unscreened
+from analysis.selection.screening.record import Screening, ScreeningProgress, ScreeningRound
+from analysis.selection.screening.sampling import FEWEST_CHUNKS, Sample, Sampler, nearest_chunks, read_chunks
+from analysis.selection.screening.stability import Evidence, SampledVectors, chance_missing
 from retriever.combine import spread
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelError, StoreCorruptError

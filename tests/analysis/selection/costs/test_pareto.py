@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection.pareto import dominates_in_cost, pareto_front
+from analysis.selection.costs.pareto import dominates_in_cost, pareto_front
 from analysis.selection.record import Cost
 from retriever.errors import ShapeError
 

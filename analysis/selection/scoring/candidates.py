@@ -37,7 +37,7 @@ def enumerate_options(
     keys
         Of the models, in the order of the corpus.
     spreads
-        By leg, see `analysis.selection.legs.CorpusLegs.spreads`.
+        By leg, see `analysis.selection.scoring.legs.CorpusLegs.spreads`.
     quality
         What is expected of each model, for quality weights; None for none.
     lexical

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.arrays import check_rows
 from analysis.evaluation import CUTOFF
 from analysis.resampling import bootstrap_gains
-from analysis.selection.pareto import dominates_in_cost
+from analysis.selection.costs.pareto import dominates_in_cost
 from analysis.selection.record import Cost, MeasuredOption, Option
 from analysis.verdict import (
     Conclusion,

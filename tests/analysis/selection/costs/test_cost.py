@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.selection import cost as module
-from analysis.selection.candidates import fused, singles, weighted
-from analysis.selection.cost import Costs, EmbeddingCost, SearchCost, embedding_cost, measure_costs
-from analysis.selection.legs import LexicalLeg, corpus_legs
+from analysis.selection.costs import cost as module
+from analysis.selection.costs.cost import Costs, EmbeddingCost, SearchCost, embedding_cost, measure_costs
 from analysis.selection.record import Option
+from analysis.selection.scoring.candidates import fused, singles, weighted
+from analysis.selection.scoring.legs import LexicalLeg, corpus_legs
 from ingest import ingest
 from retriever.corpus import Corpus
 from retriever.deployments import deploy

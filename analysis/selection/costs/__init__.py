@@ -1,0 +1,1 @@
+"""What an option takes, what it may take, and which options are worth a look."""
