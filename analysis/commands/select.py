@@ -106,9 +106,12 @@ def select(  # the options of the command
     from analysis.selection.deciding.gate import read_gate
     from analysis.selection.run import Wishes
     from retriever.corpus import Corpus
+    from retriever.models.catalog import OVER_LENGTH
     from retriever.store.place import open_store
 
     check_confidence(confidence)
+    if over_length not in OVER_LENGTH:
+        raise InputError(f"--over-length: expected one of {', '.join(OVER_LENGTH)}, got {over_length!r}.")
     wishes = Wishes(
         lexical=not no_bm25,
         costs=not no_cost,

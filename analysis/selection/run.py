@@ -18,7 +18,7 @@ from analysis.selection.costs.cost import Costs, measure_costs
 from analysis.selection.costs.pareto import pareto_front
 from analysis.selection.deciding.decision import UNKNOWN_COST, OptionVerdict, decide_options
 from analysis.selection.deciding.gate import Gate, check_gate
-from analysis.selection.deciding.prediction import Expectation, choose, corrected, expect
+from analysis.selection.deciding.prediction import CLEAR, Expectation, choose, corrected, expect
 from analysis.selection.deciding.shrinkage import FEWEST_QUERIES
 from analysis.selection.deciding.tuning import tune_weights
 from analysis.selection.evidence import agreement_quality, training_warnings
@@ -305,6 +305,7 @@ class _Selector:
         ndcg = np.stack([one.ndcg for one in measured])
         expected = expect(options, quality)
         rows = self._rows(options, corrected(expected, ndcg), costs, measured=measured, verdict=verdict)
+        clear = CLEAR if len(quality) >= _ENOUGH_JUDGES else 0.0
         is_open = verdict.decision == "not enough evidence"
         gate = self._wishes.gate
         return Selection(
@@ -315,7 +316,7 @@ class _Selector:
             queries=verdict.n_queries,
             made_queries=False,
             verdict=verdict,
-            recommended=_best_guess(rows, expected, ndcg) if is_open else verdict.serve,
+            recommended=_best_guess(rows, expected, ndcg, clear=clear) if is_open else verdict.serve,
             gate=None if gate is None else check_gate(gate, verdict, rng=self._rng()),
             warnings=(*verdict.warnings, *self._warnings()),
         )
@@ -393,12 +394,14 @@ class _Selector:
         return np.random.default_rng(self._wishes.seed)
 
 
-def _best_guess(rows: Sequence[Row], expected: Expectation, ndcg: FloatArray | None = None) -> Option:
+def _best_guess(
+    rows: Sequence[Row], expected: Expectation, ndcg: FloatArray | None = None, *, clear: float = CLEAR
+) -> Option:
     """Return what is expected to be best of all that can be deployed and is within the budget."""
     places = [i for i, row in enumerate(rows) if row.option.is_deployable and row.is_affordable]
     if not places:
         raise InputError("budget: expected an option within it that can be deployed, got none. Raise it.")
-    chosen = choose(expected.of(places), None if ndcg is None else ndcg[places])
+    chosen = choose(expected.of(places), None if ndcg is None else ndcg[places], clear=clear)
     return rows[places[chosen]].option
 
 

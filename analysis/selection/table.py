@@ -15,6 +15,8 @@ from retriever.records import LEXICAL
 
 BM25 = "bm25"
 
+_NUMBER = 6  # a number, and its interval below it, must not be cut off where a terminal is narrow
+
 
 def option_table(selection: Selection, letters: Letters, *, every: bool = False) -> Table:
     """Return the options, best first; single models always, of the others the best unless `every` is wished.
@@ -43,8 +45,8 @@ def option_table(selection: Selection, letters: Letters, *, every: bool = False)
     table.add_column("weights", no_wrap=True)
     table.add_column("expected", justify="right", no_wrap=True)
     if is_judged:
-        table.add_column(f"NDCG@{CUTOFF}", justify="right")
-    table.add_column("gain", justify="right")
+        table.add_column(f"NDCG@{CUTOFF}", justify="right", min_width=_NUMBER)
+    table.add_column("gain", justify="right", min_width=_NUMBER)
     table.add_column("chance", justify="right", no_wrap=True)
     has_costs = any(row.cost.bytes_per_chunk is not None for row in selection.rows)
     for heading in ("s/1,000", "bytes", "ms") if has_costs else ():

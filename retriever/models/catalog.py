@@ -82,9 +82,7 @@ def load_model(source: str, *, backend: str | None = None, over_length: str = "r
     ModelError
         If it is there, and cannot be used, or not on this backend (a static model runs on torch).
     """
-    _check_word("backend", backend, BACKENDS, default=None)
-    _check_word("over-length", over_length, OVER_LENGTH, default="refuse")
-    wanted = _resolve(source, backend, over_length)
+    wanted = _wanted(source, backend, over_length)
     with _guard:
         lock = _loading.setdefault(wanted, threading.Lock())
     with lock:
@@ -98,9 +96,7 @@ def load_afresh(source: str, *, backend: str | None = None, over_length: str = "
 
     For one who tries many models and lets go of each: its memory is free again with the last reference.
     """
-    _check_word("backend", backend, BACKENDS, default=None)
-    _check_word("over-length", over_length, OVER_LENGTH, default="refuse")
-    return _load(_resolve(source, backend, over_length))
+    return _load(_wanted(source, backend, over_length))
 
 
 def load_models(
@@ -150,8 +146,10 @@ def _check_word(what: str, given: str | None, known: Sequence[str], *, default: 
         raise InputError(f"{what}: expected one of {', '.join(known)}, got {given!r}.")
 
 
-def _resolve(source: str, backend: str | None, over_length: str) -> _Wanted:
+def _wanted(source: str, backend: str | None, over_length: str) -> _Wanted:
     """Return what names the same model from everywhere: a folder by its absolute path."""
+    _check_word("backend", backend, BACKENDS, default=None)
+    _check_word("over-length", over_length, OVER_LENGTH, default="refuse")
     path = Path(source).expanduser()
     if source and source not in PACKAGED and path.is_dir():  # the path of no characters is this folder
         return _in_folder(path.absolute(), backend, over_length)

@@ -217,11 +217,11 @@ def corrected(expected: Expectation, ndcg: FloatArray) -> Expectation:
     return Expectation(mean=mean, covariance=covariance)
 
 
-def choose(expected: Expectation, ndcg: FloatArray | None = None) -> int:
+def choose(expected: Expectation, ndcg: FloatArray | None = None, *, clear: float = CLEAR) -> int:
     """Return which option to serve for a start: the first of those expected to be best.
 
     Where some queries are judged, they overrule what is expected without them only where they speak up: an
-    option must beat that choice by `CLEAR` standard errors of the paired difference. Of those that do, and
+    option must beat that choice by `clear` standard errors of the paired difference. Of those that do, and
     the choice itself, the one with the highest corrected expectation is taken.
 
     Parameters
@@ -230,6 +230,8 @@ def choose(expected: Expectation, ndcg: FloatArray | None = None) -> int:
         Without judgements.
     ndcg : float64, shape (n_options, n_queries)
         NDCG@10 of each judged query, at least `FEWEST_QUERIES`; None if there are none.
+    clear
+        At least 0; 0 where the expectation rests on too little to be defended.
 
     Returns
     -------
@@ -241,7 +243,7 @@ def choose(expected: Expectation, ndcg: FloatArray | None = None) -> int:
         return first
     differences = ndcg - ndcg[first]
     means = corrected(expected, ndcg).mean
-    overruling = differences.mean(axis=1) > CLEAR * _standard_errors(differences)
+    overruling = differences.mean(axis=1) > clear * _standard_errors(differences)
     overruling[first] = True
     return int(np.where(overruling, means, -np.inf).argmax())
 

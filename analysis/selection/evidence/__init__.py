@@ -1,8 +1,8 @@
 """What the corpus itself tells of the quality of its models, and what others have said of them.
 
 `consensus` asks how well a model agrees with the others, `titles`, `sentences` and `questions` how well it
-finds what was taken from the corpus, `spectral` how many directions its vectors use, `published` how it fared
-elsewhere, and `training` where that is no proof.
+finds what was taken from the corpus, `published` how it fared elsewhere, and `training` where that is no
+proof.
 """
 
 from analysis.selection.evidence.consensus import agreement_quality, consensus_ndcg, option_agreement
@@ -10,7 +10,6 @@ from analysis.selection.evidence.pseudo_queries import PseudoQueries, pseudo_leg
 from analysis.selection.evidence.published import published_quality, read_published
 from analysis.selection.evidence.questions import llm_queries
 from analysis.selection.evidence.sentences import sentence_quality, sentence_queries
-from analysis.selection.evidence.spectral import effective_rank
 from analysis.selection.evidence.titles import title_quality, title_queries
 from analysis.selection.evidence.training import TrainingWarning, training_warnings
 
@@ -19,7 +18,6 @@ __all__ = [
     "TrainingWarning",
     "agreement_quality",
     "consensus_ndcg",
-    "effective_rank",
     "llm_queries",
     "option_agreement",
     "pseudo_legs",

@@ -84,6 +84,8 @@ def test_a_gate_without_judgements_and_a_wrong_one_are_usage_errors(select: Comm
     assert select("--gate", "gain>=0.01 at 95%").status == 2
     assert select(*JUDGED, "--gate", "gain is good").status == 2
     assert select("--qrels", QRELS).status == 2
+    wrong = select("--over-length", "maybe")
+    assert (wrong.status, "expected one of refuse, windows, got 'maybe'" in wrong.err) == (2, True)
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(select: Command, tmp_path: Path) -> None:

@@ -175,6 +175,19 @@ def test_noise_does_not_change_the_choice_and_a_clear_difference_does() -> None:
     assert choose(expected, noisy(means, 20)) == other
 
 
+def test_an_expectation_that_rests_on_little_is_not_defended() -> None:
+    expected = expect(OPTIONS, QUALITY)
+    first = choose(expected)
+    changed = 0
+    for seed in range(20):
+        ndcg = noisy(expected.mean, 20, seed=seed)
+        chosen = choose(expected, ndcg, clear=0.0)
+        changed += chosen != first
+        assert ndcg[chosen].mean() >= ndcg[first].mean()
+        assert corrected(expected, ndcg).mean[chosen] >= corrected(expected, ndcg).mean[first]
+    assert changed > 5
+
+
 def test_an_expectation_of_some_options_is_that_of_all_cut() -> None:
     expected = expect(OPTIONS, QUALITY)
     part = expected.of([3, 1])

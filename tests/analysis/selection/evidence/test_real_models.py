@@ -12,7 +12,6 @@ import pytest
 
 from analysis.selection.evidence import (
     agreement_quality,
-    effective_rank,
     llm_queries,
     pseudo_quality,
     sentence_quality,
@@ -84,8 +83,3 @@ def test_questions_that_somebody_else_writes_are_answered(corpus: Corpus) -> Non
 
     found = llm_queries(corpus, Writer(), n=3, rng=np.random.default_rng(0))
     assert set(pseudo_quality(corpus, found, with_lexical=False)) == set(corpus.manifest.keys)
-
-
-def test_real_vectors_use_many_directions(corpus: Corpus) -> None:
-    for key, vectors in corpus.read_vectors(corpus.manifest.keys).by_model.items():
-        assert 30 < effective_rank(vectors) < corpus.manifest.model(key).dimensions
