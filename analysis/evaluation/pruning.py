@@ -80,23 +80,27 @@ def first_chunks(scores: ScoreArray, m: int) -> FirstChunks:
     Parameters
     ----------
     scores : float32, shape (n_models, n_chunks)
+        Contiguous, or it is copied.
     m
         At most n_chunks.
     """
     n_models, n_chunks = scores.shape
     sample = np.linspace(0, n_chunks - 1, min(_SAMPLE, n_chunks)).astype(np.int64)
     rank = min(len(sample), math.ceil(_SURPLUS * m * len(sample) / n_chunks))
-    columns = np.empty((n_models, m), dtype=np.int64)
-    found = np.empty(n_models, dtype=np.int64)
-    cuts = np.empty((n_models, 1), dtype=np.float32)
-    for model, row in enumerate(scores):
-        threshold = np.partition(row.take(sample), len(sample) - rank)[len(sample) - rank]
-        above = np.flatnonzero(row >= threshold)
-        ordered = columns_of(np.sort(order_keys(row.take(above), above)))[:m]
-        found[model] = len(ordered)
-        columns[model, : len(ordered)] = ordered
-        columns[model, len(ordered) :] = ordered[-1]
-        cuts[model] = row[ordered[-1]] if len(ordered) == m else threshold
+    thresholds = np.partition(scores.take(sample, axis=1), -rank, axis=1)[:, -rank, None]
+    above = np.flatnonzero(scores >= thresholds)
+    ends = np.searchsorted(above, np.arange(n_models + 1) * n_chunks)
+    counts = np.diff(ends)
+    row = np.repeat(np.arange(n_models), counts)
+    keys = np.full((n_models, max(m, counts.max())), LAST)
+    keys[row, np.arange(len(above)) - ends[row]] = order_keys(
+        scores.ravel().take(above), above - row * n_chunks
+    )
+    keys.sort(axis=1)
+    found = np.minimum(counts, m)
+    last = keys[np.arange(n_models), found - 1, None]
+    columns = columns_of(np.minimum(keys[:, :m], last))
+    cuts = np.where(found[:, None] == m, scores_of(last), thresholds)
     return FirstChunks(columns=columns, found=found, cuts=cuts)
 
 
@@ -175,14 +179,9 @@ class _Candidates:
 
     @classmethod
     def of(cls, scores: ScoreArray, first: FirstChunks, chunks: ChunkGroups) -> _Candidates:
-        n_models, m = first.columns.shape
-        columns = first.columns.ravel()
-        cross = np.empty((n_models, n_models * m), dtype=np.float32)
-        for row, out in zip(scores, cross, strict=True):
-            np.take(row, columns, out=out, mode="clip")  # the default mode would go through a buffer
-        documents = chunks.document.take(columns).reshape(n_models, m)
+        documents = chunks.document.take(first.columns)
         return cls(
-            scores=cross.reshape(n_models, n_models, m),
+            scores=scores.take(first.columns, axis=1),
             documents=documents,
             repeats=is_repeated(documents[:, :_PREFIX]),
         )

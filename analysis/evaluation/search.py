@@ -8,6 +8,7 @@ chunks that can matter (see `analysis.evaluation.pruning`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,9 +104,10 @@ def search(  # noqa: PLR0913  # all but the first three by name
 
 
 def _blocks(models: Sequence[ModelVectors]) -> Iterator[slice]:
-    """Yield slices of queries, of a size that the scores of all models fit in `_BLOCK_BYTES`."""
+    """Yield slices of queries, of about one size, such that the scores of all models fit in `_BLOCK_BYTES`."""
     n_queries, row_bytes = len(models[0].queries), 4 * len(models[0].chunks) * len(models)
-    size = max(1, _BLOCK_BYTES // row_bytes)
+    at_most = max(1, _BLOCK_BYTES // row_bytes)
+    size = math.ceil(n_queries / math.ceil(n_queries / at_most))
     for start in range(0, n_queries, size):
         yield slice(start, min(start + size, n_queries))
 
@@ -143,18 +145,18 @@ class _Searcher:
 
     def block(self, rows: slice, own: IntArray | None) -> _Block:
         scores = self._score(rows)
-        n_queries = scores.shape[1]
+        n_queries, n_models, _ = scores.shape
         documents = np.empty((len(self._plans), n_queries, self._k), dtype=np.int64)
-        chunks = np.empty((len(scores), n_queries, self._depth), dtype=np.int64)
+        chunks = np.empty((n_models, n_queries, self._depth), dtype=np.int64)
         proven = np.zeros((len(self._plans), n_queries), dtype=bool)
         if self._pruned is None:
-            for model, one in enumerate(scores):
-                chunks[model] = best_columns(one, self._depth)
+            for model in range(n_models):
+                chunks[model] = best_columns(scores[:, model], self._depth)
         else:
             pruned = self._pruned
 
             def search_one(query: int) -> None:
-                of_query = scores[:, query]
+                of_query = scores[query]
                 first = first_chunks(of_query, self._m)
                 chunks[:, query] = self._first(of_query, first)
                 if self._plans:
@@ -179,14 +181,14 @@ class _Searcher:
         return PrunedSearch(self._plans, [model.key for model in self._models], chunks, k=CUTOFF)
 
     def _score(self, rows: slice) -> ScoreArray:
-        """Return the scores of a block of queries, shape (n_models, n_queries, n_chunks)."""
+        """Return the scores of a block of queries, shape (n_queries, n_models, n_chunks)."""
         n_queries, n_chunks = rows.stop - rows.start, self._chunks.n_chunks
         size = len(self._models) * n_queries * n_chunks
         if self._scores.size < size:
             self._scores = np.empty(size, dtype=np.float32)
-        scores = self._scores[:size].reshape(len(self._models), n_queries, n_chunks)
-        for model, out in zip(self._models, scores, strict=True):
-            _products(model.queries[rows], model.chunks, out)
+        scores = self._scores[:size].reshape(n_queries, len(self._models), n_chunks)
+        for place, model in enumerate(self._models):
+            _products(model.queries[rows], model.chunks, scores[:, place])
         return scores
 
     def _first(self, scores: ScoreArray, first: FirstChunks) -> IntArray:
@@ -207,7 +209,7 @@ class _Searcher:
 
     def _sum(self, plan: Plan, scores: ScoreArray, queries: IntArray) -> ScoreArray:
         """Return Σ w·score, float32, rounded as in `PrunedSearch`."""
-        by_model = {model.key: scores[row] for row, model in enumerate(self._models)}
+        by_model = {model.key: scores[:, place] for place, model in enumerate(self._models)}
         (first, weight), *others = plan.weights.items()
         total: ScoreArray = by_model[first][queries]
         if others:

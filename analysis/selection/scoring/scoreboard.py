@@ -199,7 +199,7 @@ class _Scoreboard:
             found[self._fused] = self._fusing.first_documents(scores, own)[:, :, : self.k]
             missing[self._fused] = False
         for query in range(n_queries) if self._few else ():
-            of_query = scores[:, query]
+            of_query = np.ascontiguousarray(scores[:, query])
             found[self._few, query], proven = self._pruned.first_documents(
                 of_query,
                 first_chunks(of_query, self._m),
