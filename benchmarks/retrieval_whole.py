@@ -31,7 +31,7 @@ from pydantic import PrivateAttr
 
 from retriever.combine import weigh
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.llama.retriever import TandemRetriever
 from retriever.llama.stock_client import AsyncStockClient, StockClient
 from retriever.models import load_model

@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.quality import SHARED, unpacked
 from ingest import ingest, open_source
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.models import load_model
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import ModelSpec

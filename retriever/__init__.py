@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retriever.corpus import Corpus as Corpus
+    from retriever.deploying import deploy as deploy
     from retriever.deployments import current_deployment as current_deployment
-    from retriever.deployments import deploy as deploy
     from retriever.errors import DocumentsFailedError as DocumentsFailedError
-    from retriever.errors import DriftAlarm as DriftAlarm
     from retriever.errors import InputError as InputError
     from retriever.errors import ModelError as ModelError
     from retriever.errors import StoreError as StoreError
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from retriever.store.layout import ServerLayout as ServerLayout
     from retriever.store.place import open_store as open_store
     from retriever.store.protocol import VectorStore as VectorStore
+    from retriever.watch import DriftAlarm as DriftAlarm
     from retriever.watch import Watch as Watch
     from retriever.watch import WatchReport as WatchReport
     from retriever.watch import WatchSettings as WatchSettings
@@ -46,7 +46,7 @@ _LOADED_ON_USE = {
     "Deployment": "retriever.records",
     "Document": "retriever.records",
     "DocumentsFailedError": "retriever.errors",
-    "DriftAlarm": "retriever.errors",
+    "DriftAlarm": "retriever.watch",
     "EmbeddingModel": "retriever.models.protocol",
     "ExplainedNode": "retriever.llama.retriever",
     "Hit": "retriever.records",
@@ -65,7 +65,7 @@ _LOADED_ON_USE = {
     "WatchReport": "retriever.watch",
     "WatchSettings": "retriever.watch",
     "current_deployment": "retriever.deployments",
-    "deploy": "retriever.deployments",
+    "deploy": "retriever.deploying",
     "load_model": "retriever.models.catalog",
     "open_store": "retriever.store.place",
 }

@@ -1,14 +1,12 @@
-"""Deployments: what a corpus serves, chosen, recorded, read."""
+"""Deployments: what a corpus may serve and what it serves, checked before it is searched."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from retriever import lexical
 from retriever.combine import Weighting, calibrated_weights, checked_weights, equal_weights
 from retriever.corpus import Corpus
 from retriever.errors import DeploymentNotFoundError, InputError, ModelMismatchError, StoreCorruptError
@@ -16,13 +14,11 @@ from retriever.records import (
     COMBINED,
     FULL_STORAGE,
     LEXICAL,
-    LOSS,
     Combination,
     CorpusManifest,
     Deployment,
     split_part,
 )
-from retriever.store.filters import AnyOf, missing_vector
 
 
 def resolve_weights(manifest: CorpusManifest, legs: Sequence[str], weighting: Weighting) -> dict[str, float]:
@@ -51,63 +47,6 @@ def resolve_weights(manifest: CorpusManifest, legs: Sequence[str], weighting: We
     raise InputError(f"weights: expected 'calibrated', 'equal' or numbers, got {weighting!r}.")
 
 
-def deploy(
-    corpus: Corpus,
-    models: Sequence[str],
-    *,
-    weighting: Weighting = "calibrated",
-    storage: str = FULL_STORAGE,
-    evidence: Mapping[str, Any] | None = None,
-) -> Deployment:
-    """Serve these models of the corpus together (or one alone) from now on.
-
-    The concatenated vectors are built from the stored ones where they are missing; nothing is
-    embedded. Readers go on beside it, and see the old deployment or the new one. Deploying again what
-    is served, on the same evidence, changes nothing.
-
-    Parameters
-    ----------
-    corpus
-        An open corpus.
-    models
-        Models by any of their names, each whole or its first dimensions (``"A@128"``), and ``"bm25"``
-        for the lexical leg beside at least one of them.
-    weighting
-        See `resolve_weights`.
-    storage
-        What the engine scans: ``"float32"``, or ``"float16"``, ``"int8"``, ``"binary"``, which take less
-        memory and find candidates; scores are exact all the same.
-    evidence
-        JSON values that are kept with the record. Where fewer bits or dimensions are searched than the
-        models have, what that loses is measured and kept as ``"loss"``.
-
-    Raises
-    ------
-    InputError
-        If the corpus has no vectors of a model, or the weights or the evidence do not fit.
-    StoreCorruptError
-        If a chunk lacks a vector of one of the models: it would never be found.
-    """
-    wished = Combination(corpus.manifest.ordered(_dense(models)), storage)
-    _check_complete(corpus, wished.keys)
-    _as_json(evidence or {})
-    if weighting != "calibrated":  # which may have something to measure first
-        resolve_weights(corpus.manifest, _legs(wished, models), weighting)
-    if LEXICAL in models and corpus.manifest.lexical is None:
-        corpus.add_lexical(lexical.measured(corpus.texts()))
-    combination = corpus.add_combination(_dense(models), storage=storage)
-    if any(leg not in corpus.manifest.spreads for leg in _legs(combination, models)):
-        corpus.measure_spreads()
-    corpus.flush()
-    deployment = planned(corpus, models, weighting=weighting, storage=storage, evidence=evidence)
-    deployment = _with_loss(corpus, deployment)
-    served = corpus.served
-    if served is not None and replace(served, created=deployment.created) == deployment:
-        return served
-    corpus.add_deployment(deployment)
-    return deployment
-
-
 def planned(
     corpus: Corpus,
     models: Sequence[str],
@@ -116,14 +55,14 @@ def planned(
     storage: str = FULL_STORAGE,
     evidence: Mapping[str, Any] | None = None,
 ) -> Deployment:
-    """Return what `deploy` would record, with nothing written: to look at, or to search with once.
+    """Return what `retriever.deploying.deploy` would record, with nothing written.
 
-    Searching with it takes vectors that are there: those of single models are, those of a combination
-    once it has been deployed or made by ``ingest run --combine``.
+    To look at, or to search with once: that takes vectors that are there. Those of single models are,
+    those of a combination once it has been deployed or made by ``ingest run --combine``.
     """
     manifest = corpus.manifest
-    combination = Combination(manifest.ordered(_dense(models)), storage)
-    legs = _legs(combination, models)
+    combination = Combination(manifest.ordered(dense_names(models)), storage)
+    legs = legs_of(combination, models)
     weights = resolve_weights(manifest, legs, weighting)
     keys = combination.keys
     return Deployment(
@@ -132,7 +71,7 @@ def planned(
         weights=tuple(weights[part] for part in combination.parts),
         weighting=weighting if isinstance(weighting, str) else "explicit",
         fingerprints=tuple(manifest.model(key).fingerprint for key in keys),
-        evidence=_as_json(evidence or {}),
+        evidence=as_json(evidence or {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         storage=storage,
         lexical_weight=weights.get(LEXICAL, 0.0),
@@ -228,17 +167,14 @@ def serving_number(corpus: Corpus) -> int:
     return 0 if served is None else corpus.serving + 1
 
 
-def _with_loss(corpus: Corpus, deployment: Deployment) -> Deployment:
-    """Return a deployment with what it loses as evidence, where it searches less than its models have."""
-    from retriever.losses import is_spared, measured_loss  # it searches, for which it needs this module
+def dense_names(models: Sequence[str]) -> list[str]:
+    """Return the names but for that of the lexical leg.
 
-    if not is_spared(deployment):
-        return deployment
-    loss = measured_loss(corpus, deployment.combination, deployment.weights)
-    return replace(deployment, evidence={**deployment.evidence, LOSS: loss.to_json()})
-
-
-def _dense(models: Sequence[str]) -> list[str]:
+    Raises
+    ------
+    InputError
+        If no model is left, or the lexical leg is named twice.
+    """
     dense = [name for name in models if name != LEXICAL]
     if not dense:
         raise InputError(f"combination: expected at least one model beside {LEXICAL}, got none.")
@@ -247,7 +183,8 @@ def _dense(models: Sequence[str]) -> list[str]:
     return dense
 
 
-def _legs(combination: Combination, models: Sequence[str]) -> tuple[str, ...]:
+def legs_of(combination: Combination, models: Sequence[str]) -> tuple[str, ...]:
+    """Return the legs of a combination of these models, the lexical one last."""
     return (*combination.parts, LEXICAL) if LEXICAL in models else combination.parts
 
 
@@ -260,18 +197,14 @@ def _leg(manifest: CorpusManifest, legs: Sequence[str], name: str) -> str:
     return next((leg for leg in legs if split_part(leg)[0] == key), key)
 
 
-def _check_complete(corpus: Corpus, keys: Sequence[str]) -> None:
-    lacking = corpus.count_chunks(AnyOf(parts=tuple(missing_vector(key) for key in keys)))
-    if lacking:
-        raise StoreCorruptError(
-            f"corpus {corpus.name!r} at {corpus.location}: expected vectors of {COMBINED.join(keys)} "
-            f"for every chunk, {lacking:,} of {corpus.count_chunks():,} chunks lack one. "
-            "Run the same `ingest run` again to complete it."
-        )
+def as_json(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return evidence as it will be read back, so that the same evidence is recognised.
 
-
-def _as_json(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Return evidence as it will be read back, so that the same evidence is recognised."""
+    Raises
+    ------
+    InputError
+        If it is not of JSON values.
+    """
     try:
         values: dict[str, Any] = json.loads(json.dumps(dict(evidence)))
     except (TypeError, ValueError) as error:

@@ -23,7 +23,7 @@
     │   └── EmbeddingError               the model failed, or its vectors are unusable
     ├── DocumentsFailedError          5  some documents were not stored, the others were
     └── GateNotMetError               6  a required gain was not reached
-        └── DriftAlarm                   live queries are no longer those it was reached on
+        └── retriever.watch.DriftAlarm   live queries are no longer those it was reached on
 
 Each message says what was expected, what was found and what to do. Errors are told apart by
 type, never by their text. The number is the exit status of the command line.
@@ -31,10 +31,7 @@ type, never by their text. The number is the exit status of the command line.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from retriever.watch.report import WatchReport
+from typing import ClassVar
 
 
 class TandemError(Exception):
@@ -131,14 +128,3 @@ class GateNotMetError(TandemError):
     """A gain that was required has not been reached."""
 
     exit_status: ClassVar[int] = 6
-
-
-class DriftAlarm(GateNotMetError):  # noqa: N818  # it is an alarm: nothing has failed
-    """Live queries are no longer those of the time of deployment; `report` says in what they differ."""
-
-    def __init__(self, report: WatchReport) -> None:
-        super().__init__(report)
-        self.report = report
-
-    def __str__(self) -> str:
-        return f"corpus {self.report.corpus!r}, deployment {self.report.serves}: {self.report.sentence}"

@@ -93,13 +93,13 @@ def _evaluate(out: Console, corpus: Corpus) -> Verdict:
 
 
 def _deploy(out: Console, corpus: Corpus, verdict: Verdict) -> None:
-    from retriever import deployments
+    from retriever import deploy
     from retriever.commands.words import described
 
     serve = verdict.serve
     weights = dict(zip(serve.models, serve.weights, strict=True))
     weighting = weights if serve.weighting == "explicit" else serve.weighting
-    deployment = deployments.deploy(corpus, serve.models, weighting=weighting, evidence=verdict.to_json())
+    deployment = deploy(corpus, serve.models, weighting=weighting, evidence=verdict.to_json())
     out.print(f"Serving {described(deployment)}.", markup=False)
 
 

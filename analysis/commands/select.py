@@ -271,7 +271,7 @@ def _step(text: str) -> None:
 
 
 def _deployed(corpus: Corpus, selection: Selection) -> Deployment:
-    from retriever.deployments import deploy
+    from retriever.deploying import deploy
 
     option = selection.recommended
     weighting = option.weighting if option.weighting in {"equal", "calibrated"} else option.weights

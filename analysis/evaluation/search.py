@@ -104,7 +104,7 @@ def search(  # noqa: PLR0913  # all but the first three by name
 
 
 def _blocks(models: Sequence[ModelVectors]) -> Iterator[slice]:
-    """Yield slices of queries, of about one size, such that the scores of all models fit in `_BLOCK_BYTES`."""
+    """Yield slices of queries of about one size: the scores of all models fit in `_BLOCK_BYTES`."""
     n_queries, row_bytes = len(models[0].queries), 4 * len(models[0].chunks) * len(models)
     at_most = max(1, _BLOCK_BYTES // row_bytes)
     size = math.ceil(n_queries / math.ceil(n_queries / at_most))

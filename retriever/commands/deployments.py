@@ -43,14 +43,14 @@ def deploy(  # the options of the command
     json: JsonOption = False,
 ) -> None:
     """Serve models of a corpus; nothing is embedded again."""
-    from retriever import deployments as of_corpus
+    from retriever import deploying
     from retriever.corpus import Corpus
     from retriever.store.place import open_store
 
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
         legs = names(combination, separator=COMBINED)
         weighting = weighting_of(weights, legs)
-        deployment = of_corpus.deploy(opened, legs, weighting=weighting, storage=storage)
+        deployment = deploying.deploy(opened, legs, weighting=weighting, storage=storage)
 
     def show(console: Console) -> None:
         console.print(f"Corpus {corpus!r} now serves {described(deployment)}.", markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retriever.console import ApiKeyOption, CorpusOption, JsonOption, StoreOption, UrlOption, emit, names
-from retriever.errors import DriftAlarm, InputError
+from retriever.errors import InputError
 from retriever.records import COMBINED
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def watch(  # the options of the command
 
     Reads the log that retrievers write after `TandemRetriever.watch`; only --baseline opens the store.
     """
-    from retriever.watch import WatchSettings
+    from retriever.watch import DriftAlarm, WatchSettings
     from retriever.watch.drift import watch_report
     from retriever.watch.log import latest_log, log_of_place
 

@@ -20,14 +20,13 @@ from pydantic import Field, SerializeAsAny
 from retriever import payload
 from retriever.combine import Weighting
 from retriever.corpus import Corpus
-from retriever.errors import DriftAlarm
 from retriever.llama.settings import RetrieverSettings, read_settings, write_settings
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment
 from retriever.search import Found, Fusion, Searcher
 from retriever.serving import Serving
 from retriever.store.place import open_store
-from retriever.watch import Watch, WatchSettings
+from retriever.watch import DriftAlarm, Watch, WatchSettings
 
 _dispatcher = get_dispatcher(__name__)
 

@@ -7,11 +7,12 @@ are those of the time of deployment, `drift` compares the others with these, and
 
 from retriever.watch.log import default_log
 from retriever.watch.observation import Observation
-from retriever.watch.report import Change, Summary, WatchReport, WatchSettings
+from retriever.watch.report import Change, DriftAlarm, Summary, WatchReport, WatchSettings
 from retriever.watch.watch import Watch
 
 __all__ = [
     "Change",
+    "DriftAlarm",
     "Observation",
     "Summary",
     "Watch",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from retriever.errors import InputError
+from retriever.errors import GateNotMetError, InputError
 from retriever.watch.baselines import BaselineSource
 
 WatchStatus: TypeAlias = Literal["steady", "drifted", "not enough queries"]
@@ -195,3 +195,14 @@ class WatchReport:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+class DriftAlarm(GateNotMetError):  # noqa: N818  # it is an alarm: nothing has failed
+    """Live queries are no longer those of the time of deployment; `report` says in what they differ."""
+
+    def __init__(self, report: WatchReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return f"corpus {self.report.corpus!r}, deployment {self.report.serves}: {self.report.sentence}"

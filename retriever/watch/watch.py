@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from retriever.errors import DriftAlarm, InputError, TandemError
+from retriever.errors import InputError, TandemError
 from retriever.records import Deployment
 from retriever.serving import Answered, Serving
 from retriever.store.space import writing_file
@@ -21,7 +21,7 @@ from retriever.watch.baselines import make_room, record_baseline
 from retriever.watch.log import DeploymentLog, default_log, deployment_log
 from retriever.watch.measuring import measured
 from retriever.watch.observation import Observation, deployment_id
-from retriever.watch.report import WatchReport, WatchSettings
+from retriever.watch.report import DriftAlarm, WatchReport, WatchSettings
 
 _WAITING = 256
 """Queries that wait to be measured, at most; more are not observed, and counted."""

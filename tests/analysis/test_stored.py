@@ -19,7 +19,7 @@ from analysis.similarity import cka
 from analysis.stored import compare_corpus, evaluate_corpus
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import (
     InputError,
     JudgementsError,

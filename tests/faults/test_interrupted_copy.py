@@ -21,7 +21,7 @@ import pytest
 
 from retriever.copying import CopyReport, copy
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import CorpusNotFoundError, CorpusUnfinishedError, StoreLockedError
 from retriever.records import ChunkerSpec
 from retriever.store.embedded import EmbeddedStore

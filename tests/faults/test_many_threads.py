@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.llama.retriever import TandemRetriever
 from retriever.records import Chunk, ChunkerSpec
 from retriever.store.embedded import EmbeddedStore

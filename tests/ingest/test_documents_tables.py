@@ -18,7 +18,7 @@ from pyarrow import parquet
 from ingest import ingest
 from ingest.documents import FailedDocument, Source, SourceOptions, open_source
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import SourceError
 from retriever.llama.retriever import TandemRetriever
 from retriever.records import Document

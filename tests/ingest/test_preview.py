@@ -16,7 +16,7 @@ from ingest.documents import FailedDocument
 from ingest.preview import DryRun, dry_run
 from ingest.run import IngestSummary, ingest
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import InputError, ModelMismatchError, SourceError, StoreLockedError
 from retriever.models.protocol import FloatArray
 from retriever.records import Document

@@ -18,7 +18,7 @@ from ingest.documents import FailedDocument
 from ingest.run import IngestSummary, ingest
 from retriever.combine import concatenate
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import (
     EmbeddingError,
     InputError,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.models import load_model
 from retriever.records import Chunk, ChunkerSpec
 from retriever.store.embedded import EmbeddedStore

@@ -193,11 +193,8 @@ def test_settings_that_are_no_text_are_refused(run: Callable[..., Ran]) -> None:
 STATUS = {InputError: 2, errors.StoreError: 3, errors.ModelError: 4}
 EXACT = {"DocumentsFailedError": 5, "GateNotMetError": 6, "TandemError": 1}
 KINDS = [
-    name
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, TandemError) and kind is not errors.DriftAlarm
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, TandemError)
 ]
-"""All but the alarm of a watch, whose text is that of its report, see the tests of `tandem watch`."""
 
 
 @pytest.mark.parametrize("group", [(), ("group",)], ids=["program", "group"])

@@ -24,7 +24,7 @@ from retriever.commands.copy import copy as copy_command
 from retriever.copying import CHECKED, CopyReport, copier, copy
 from retriever.corpus import Corpus
 from retriever.corpus.record import CorpusRecord
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import (
     CorpusExistsError,
     CorpusNotFoundError,

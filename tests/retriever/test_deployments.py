@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import current_deployment, deploy, resolve_weights, rollback, serving_number
+from retriever.deploying import deploy
+from retriever.deployments import current_deployment, resolve_weights, rollback, serving_number
 from retriever.errors import (
     DeploymentNotFoundError,
     InputError,

@@ -17,7 +17,8 @@ from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter,
 from pydantic import Field
 
 from retriever.corpus import Corpus
-from retriever.deployments import deploy, rollback
+from retriever.deploying import deploy
+from retriever.deployments import rollback
 from retriever.errors import InputError, StoreError
 from retriever.llama.retriever import ExplainedNode, TandemRetriever
 from retriever.search import Searcher

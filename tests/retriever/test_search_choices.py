@@ -13,7 +13,8 @@ import pytest
 from retriever import lexical
 from retriever.combine import calibrated_weights
 from retriever.corpus import Corpus
-from retriever.deployments import deploy, planned
+from retriever.deploying import deploy
+from retriever.deployments import planned
 from retriever.errors import InputError, StoreCorruptError
 from retriever.records import Chunk, Deployment, Hit
 from retriever.search import Searcher, mean_query

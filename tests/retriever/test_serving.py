@@ -11,7 +11,8 @@ import pytest
 
 from retriever import serving as module
 from retriever.corpus import Corpus
-from retriever.deployments import deploy, rollback
+from retriever.deploying import deploy
+from retriever.deployments import rollback
 from retriever.errors import EmbeddingError, InputError, ModelMismatchError, StoreError
 from retriever.models.protocol import FloatArray
 from retriever.records import Chunk

@@ -16,7 +16,7 @@ from llama_index.core.schema import Document as LlamaDocument
 
 from ingest import ChunkSettings, documents_from, ingest
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.llama.retriever import TandemRetriever
 from retriever.models import load_model
 from retriever.models.protocol import EmbeddingModel

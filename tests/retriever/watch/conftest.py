@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.records import Deployment
 from retriever.serving import Serving
 from retriever.testing import FakeModel

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.resampling import holm as holm_of_the_analysis
-from retriever.errors import DriftAlarm, GateNotMetError, InputError
+from retriever.errors import GateNotMetError, InputError
 from retriever.watch.baselines import _write
 from retriever.watch.drift import changes_between, difference_interval, holm, summary, watch_report
 from retriever.watch.log import DeploymentLog
 from retriever.watch.observation import Observation
-from retriever.watch.report import WatchSettings
+from retriever.watch.report import DriftAlarm, WatchSettings
 
 Observe = Callable[..., Observation]
 Sample = Callable[..., list[Observation]]

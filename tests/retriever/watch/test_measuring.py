@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from analysis.similarity.overlap import jaccard as rows_jaccard
 from analysis.similarity.overlap import rank_similarity as rows_rank_similarity
 from retriever.corpus import Corpus
-from retriever.deployments import deploy, planned
+from retriever.deploying import deploy
+from retriever.deployments import planned
 from retriever.models.protocol import FloatArray
 from retriever.records import LEXICAL
 from retriever.search import Searcher, Wish

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.llama.retriever import TandemRetriever
 from retriever.models import load_model
 from retriever.store.embedded import EmbeddedStore

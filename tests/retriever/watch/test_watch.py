@@ -13,14 +13,14 @@ import pytest
 
 from retriever import serving as serving_module
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
-from retriever.errors import DriftAlarm, InputError, StoreError
+from retriever.deploying import deploy
+from retriever.errors import InputError, StoreError
 from retriever.models.protocol import FloatArray
 from retriever.search import Wish
 from retriever.serving import Answered, Serving
 from retriever.store.protocol import VectorStore
 from retriever.testing import FakeModel
-from retriever.watch import Watch, WatchSettings
+from retriever.watch import DriftAlarm, Watch, WatchSettings
 from retriever.watch import watch as module
 from retriever.watch.log import latest_log
 from retriever.watch.observation import Observation

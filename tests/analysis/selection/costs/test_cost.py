@@ -17,7 +17,7 @@ from analysis.selection.scoring.candidates import fused, singles, weighted
 from analysis.selection.scoring.legs import LexicalLeg, corpus_legs
 from ingest import ingest
 from retriever.corpus import Corpus
-from retriever.deployments import deploy
+from retriever.deploying import deploy
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import LEXICAL, ChunkerSpec, Document

@@ -25,7 +25,8 @@ from analysis.selection.scoring.legs import (
 from analysis.selection.scoring.scoreboard import rank
 from ingest import ChunkSettings, ingest, open_source
 from retriever.corpus import Corpus
-from retriever.deployments import deploy, planned
+from retriever.deploying import deploy
+from retriever.deployments import planned
 from retriever.errors import InputError, ModelMismatchError, ShapeError
 from retriever.lexical import encode_chunks, encode_query, measured
 from retriever.models import load_model
