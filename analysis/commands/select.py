@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from analysis.selection.outcome import Selection
     from analysis.selection.run import Wishes
     from analysis.selection.screening.record import Screening, ScreeningProgress
+    from analysis.tables import Letters
     from retriever.corpus import Corpus
     from retriever.records import Deployment
 
@@ -125,10 +126,10 @@ def select(  # the options of the command
     )
     judgements, asked = _read(queries, qrels)
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
-        names = console.names(candidates) if candidates else list(opened.manifest.keys)
+        names = _names(opened, candidates)
         texts = None if asked is None else list(asked.values())
         if plan:
-            _show_plan(opened, names, texts, wishes=wishes, as_json=json)
+            _show_plan(opened, names, texts, wishes=wishes, over_length=over_length, as_json=json)
             return
         if judgements is not None:
             _note(judgements, opened, quiet=quiet)
@@ -164,6 +165,15 @@ def _note(judgements: Judgements, corpus: Corpus, *, quiet: bool) -> None:
     note_judgements(judgements, check_documents(judgements, corpus.document_ids()), quiet=quiet)
 
 
+def _names(corpus: Corpus, candidates: str) -> list[str]:
+    """Return what `--candidates` names, all models of the corpus if nothing."""
+    from analysis.selection.screening.models import check_candidates
+
+    names = console.names(candidates) if candidates else list(corpus.manifest.keys)
+    check_candidates(corpus, names)
+    return names
+
+
 def _strangers(corpus: Corpus, names: Sequence[str]) -> list[str]:
     """Return the candidates that the corpus has no vectors of."""
     from analysis.selection.screening.models import stored_key
@@ -171,13 +181,20 @@ def _strangers(corpus: Corpus, names: Sequence[str]) -> list[str]:
     return [name for name in names if stored_key(corpus, name) is None]
 
 
-def _show_plan(
-    corpus: Corpus, names: Sequence[str], texts: Sequence[str] | None, *, wishes: Wishes, as_json: bool
+def _show_plan(  # the options of the command
+    corpus: Corpus,
+    names: Sequence[str],
+    texts: Sequence[str] | None,
+    *,
+    wishes: Wishes,
+    over_length: str,
+    as_json: bool,
 ) -> None:
     import numpy as np
 
     from analysis.selection.plan import plan_selection
-    from analysis.selection.plan_tables import plan_table
+    from analysis.selection.planning.table import plan_table
+    from retriever.models import load_afresh
 
     found = plan_selection(
         corpus,
@@ -185,8 +202,8 @@ def _show_plan(
         queries=0 if texts is None else texts,
         rng=np.random.default_rng(wishes.seed),
         lexical=wishes.lexical,
+        load=partial(load_afresh, over_length=over_length),
     )
-
     console.emit(found.to_json(), as_json=as_json, show=lambda out: out.print(plan_table(found)))
 
 
@@ -220,16 +237,11 @@ def _screened(
 
 def _show_screening(screening: Screening, *, as_json: bool) -> None:
     """Show what came of a sample, where the corpus has no vectors to select among."""
-    from analysis.selection.plan_tables import screening_table
-
-    def show(out: Console) -> None:
-        out.print(screening_table(screening))
-        out.print(screening.sentence, markup=False, soft_wrap=True)
-
-    console.emit({"screening": screening.to_json()}, as_json=as_json, show=show)
+    value = {"screening": screening.to_json()}
+    console.emit(value, as_json=as_json, show=lambda out: _print_screening(out, screening))
 
 
-def _selected(  # what is asked, and how
+def _selected(
     corpus: Corpus,
     names: Sequence[str],
     judgements: Judgements | None,
@@ -287,10 +299,7 @@ def _report(
     every: bool,
     as_json: bool,
 ) -> None:
-    from analysis.selection.plan_tables import screening_table
-    from analysis.selection.table import option_table
     from analysis.tables import Letters
-    from retriever.commands.words import described
 
     value = {
         **selection.to_json(),
@@ -302,25 +311,49 @@ def _report(
 
     def show(out: Console) -> None:
         if screening is not None:
-            out.print(screening_table(screening))
-            out.print(screening.sentence, markup=False, soft_wrap=True)
-        out.print(letters.legend(), markup=False)
-        out.print(option_table(selection, letters, every=every))
-        if published:
-            listed = ", ".join(
-                f"{letters.of((key,))} {score:.3f}" for key, score in published.items() if key in letters.keys
-            )
-            out.print(f"Published, mean over common tasks: {listed or 'none of these'}.", markup=False)
-        for warning in selection.warnings:
-            out.print(f"Warning: {warning}", markup=False, soft_wrap=True)
-        out.print(f"Verdict: {selection.sentence}", style="bold", markup=False, soft_wrap=True)
-        if selection.gate is not None:
-            out.print(selection.gate.sentence, markup=False, soft_wrap=True)
-        if deployment is not None:
-            out.print(
-                f"Corpus {selection.corpus!r} now serves {described(deployment)}.",
-                markup=False,
-                soft_wrap=True,
-            )
+            _print_screening(out, screening)
+        _print_options(out, selection, letters, every=every)
+        _print_published(out, published, letters)
+        _print_verdict(out, selection)
+        _print_deployment(out, selection, deployment)
 
     console.emit(value, as_json=as_json, show=show)
+
+
+def _print_screening(out: Console, screening: Screening) -> None:
+    from analysis.selection.screening.table import screening_table
+
+    out.print(screening_table(screening))
+    out.print(screening.sentence, markup=False, soft_wrap=True)
+
+
+def _print_options(out: Console, selection: Selection, letters: Letters, *, every: bool) -> None:
+    from analysis.selection.table import option_table
+
+    out.print(letters.legend(), markup=False)
+    out.print(option_table(selection, letters, every=every))
+
+
+def _print_published(out: Console, published: Mapping[str, float], letters: Letters) -> None:
+    if published:
+        listed = ", ".join(
+            f"{letters.of((key,))} {score:.3f}" for key, score in published.items() if key in letters.keys
+        )
+        out.print(f"Published, mean over common tasks: {listed or 'none of these'}.", markup=False)
+
+
+def _print_verdict(out: Console, selection: Selection) -> None:
+    for warning in selection.warnings:
+        out.print(f"Warning: {warning}", markup=False, soft_wrap=True)
+    out.print(f"Verdict: {selection.sentence}", style="bold", markup=False, soft_wrap=True)
+    if selection.gate is not None:
+        out.print(selection.gate.sentence, markup=False, soft_wrap=True)
+
+
+def _print_deployment(out: Console, selection: Selection, deployment: Deployment | None) -> None:
+    from retriever.commands.words import described
+
+    if deployment is not None:
+        out.print(
+            f"Corpus {selection.corpus!r} now serves {described(deployment)}.", markup=False, soft_wrap=True
+        )

@@ -8,35 +8,33 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.arrays import FloatArray, IntArray
+from analysis.arrays import IntArray
 from analysis.evaluation import CUTOFF
 from analysis.judgements import Judgements
 from analysis.rankings import own_documents
 from analysis.resampling import Interval, bootstrap_mean
 from analysis.selection.costs.budget import Budget
 from analysis.selection.costs.cost import Costs, measure_costs
-from analysis.selection.costs.pareto import pareto_front
 from analysis.selection.deciding.decision import UNKNOWN_COST, OptionVerdict, decide_options
 from analysis.selection.deciding.gate import Gate, check_gate
-from analysis.selection.deciding.prediction import CLEAR, Expectation, choose, corrected, expect
+from analysis.selection.deciding.prediction import CLEAR, corrected, expect
 from analysis.selection.deciding.shrinkage import FEWEST_QUERIES
-from analysis.selection.deciding.tuning import tune_weights
 from analysis.selection.evidence import agreement_quality, training_warnings
+from analysis.selection.measuring import MOST_LEGS, JudgedLegs
 from analysis.selection.outcome import Row, Selection
 from analysis.selection.record import MeasuredOption, Option
-from analysis.selection.scoring.candidates import enumerate_options, grid_options, grow, weighted
-from analysis.selection.scoring.legs import CorpusLegs, LexicalLeg, chunk_legs, corpus_legs
-from analysis.selection.scoring.scoreboard import measure
+from analysis.selection.rows import best_guess, option_rows
+from analysis.selection.scoring.bm25 import LexicalLeg
+from analysis.selection.scoring.candidates import enumerate_options, weighted
+from analysis.selection.scoring.legs import CorpusLegs, chunk_legs, corpus_legs
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
 
 _CHUNKS_FOR_QUERIES = 200
-_TUNED_PAIRS = 5
 _LEAST_QUALITY = 1e-3  # of a leg that agrees with nobody at all: it is expected to be of no use
 _RESAMPLES = 2000
-_PAIR = 2
-_MOST_LEGS = 3
+_FEWEST_LEGS = 2
 _ENOUGH_JUDGES = 5  # each is judged by four others then
 
 
@@ -118,7 +116,8 @@ def select_corpus(  # noqa: PLR0913  # all but the first by name
     Raises
     ------
     InputError
-        If there is one leg alone, a gate or a budget that cannot be checked, or one judged query alone.
+        If there is one leg alone, a gate or a budget that cannot be checked, or fewer than four judged
+        queries.
     JudgementsError
         If not one judged document is in the corpus.
     ModelMismatchError, StoreCorruptError, StoreError
@@ -142,7 +141,7 @@ class _Selector:
         self._wishes = wishes
         self._models = None if models is None else {k: models[k] for k in self._keys if k in models}
         self._tell = on_step
-        if len(self._keys) + wishes.lexical < _PAIR:
+        if len(self._keys) + wishes.lexical < _FEWEST_LEGS:
             raise InputError(
                 f"candidates: expected two models of corpus {corpus.name!r} or more, or BM25 beside one, got "
                 f"{', '.join(self._keys)}. Ingest another model, or let BM25 take part."
@@ -158,11 +157,15 @@ class _Selector:
         with self._legs(judgements.texts) as legs:
             own = own_documents(judgements.query_ids, legs.documents.ids) if self._wishes.drop_own else None
             quality = self._quality(legs, own=own)
-            options = self._options(legs, quality)
-            self._tell(f"measuring {len(options)} options")
-            measured = [*self._measured(legs, options, judgements)]
-            measured += self._grown(legs, measured, judgements, quality)
-            measured += self._tuned(legs, options, judgements, quality)
+            judged = JudgedLegs(
+                legs=legs,
+                keys=self._keys,
+                judgements=judgements,
+                quality=quality,
+                drop_own=self._wishes.drop_own,
+                seed=self._wishes.seed,
+            )
+            measured = judged.look_at(self._options(legs, quality), self._tell)
             costs = self._costs(legs, judgements.texts)
         return self._with_verdict(measured, quality, costs)
 
@@ -175,14 +178,14 @@ class _Selector:
         with self._unjudged_legs(queries) as (legs, own):
             quality = self._quality(legs, own=own)
             options = self._options(legs, quality)
-            best = sorted(self._keys, key=lambda key: -quality[key])[:_MOST_LEGS]
-            if len(best) == _MOST_LEGS:
+            best = sorted(self._keys, key=lambda key: -quality[key])[:MOST_LEGS]
+            if len(best) == MOST_LEGS:
                 triple = [key for key in self._keys if key in best]
                 options = (*options, weighted(triple, "quality", legs.spreads, quality=quality))
             costs = self._costs(legs, list((queries or {}).values()))
         n_queries = len(queries or {}) if own is None else len(own)
         expected = expect(options, quality)
-        rows = self._rows(options, expected, costs)
+        rows = option_rows(options, expected, costs=costs, budget=self._wishes.budget)
         return Selection(
             corpus=self._corpus.name,
             rows=rows,
@@ -191,7 +194,7 @@ class _Selector:
             queries=n_queries,
             made_queries=queries is None,
             verdict=None,
-            recommended=_best_guess(rows, expected),
+            recommended=best_guess(rows, expected),
             gate=None,
             warnings=(*_few_judges(quality), *_expected_without_models(rows), *self._warnings()),
         )
@@ -235,56 +238,6 @@ class _Selector:
             fusions=self._wishes.fusions,
         )
 
-    def _measured(
-        self, legs: CorpusLegs, options: Sequence[Option], judgements: Judgements
-    ) -> tuple[MeasuredOption, ...]:
-        return measure(legs.legs, options, legs.documents, judgements, drop_own=self._wishes.drop_own)
-
-    def _grown(
-        self,
-        legs: CorpusLegs,
-        measured: Sequence[MeasuredOption],
-        judgements: Judgements,
-        quality: Mapping[str, float],
-    ) -> list[MeasuredOption]:
-        """Add to the best pair the model or BM25 that gains most; everything looked at is returned."""
-        pairs = [one for one in measured if _is_sum_of_two(one.option)]
-        if not pairs:
-            return []
-        best = max(pairs, key=lambda one: one.mean)
-        known = {one.label: one for one in measured}
-        looked_at: dict[str, MeasuredOption] = {}
-
-        def values(options: Sequence[Option]) -> list[float]:
-            new = [option for option in options if option.label not in known]
-            found = {one.label: one for one in self._measured(legs, new, judgements)} if new else {}
-            looked_at.update(found)
-            return [(known | looked_at)[option.label].mean for option in options]
-
-        keys = [*self._keys, *(leg for leg in legs.keys if leg not in self._keys)]
-        grow(values, best.option, keys, legs.spreads, quality=quality, most_legs=_MOST_LEGS)
-        return list(looked_at.values())
-
-    def _tuned(
-        self,
-        legs: CorpusLegs,
-        options: Sequence[Option],
-        judgements: Judgements,
-        quality: Mapping[str, float],
-    ) -> list[MeasuredOption]:
-        """Tune the weights of the pairs that are expected to be best: expected, not measured to be."""
-        pairs = [option for option in options if _is_sum_of_two(option) and option.weighting == "calibrated"]
-        if not pairs:
-            return []
-        order = expect(pairs, quality).mean.argsort()[::-1][:_TUNED_PAIRS]
-        self._tell(f"tuning the weights of {len(order)} pairs in folds of the queries")
-        tuned = []
-        for pair in (pairs[int(place)] for place in order):
-            first, second = pair.models
-            grid = self._measured(legs, grid_options((first, second), legs.spreads), judgements)
-            tuned.append(tune_weights(grid, home=len(grid) // 2, rng=self._rng()))
-        return tuned
-
     def _costs(self, legs: CorpusLegs, texts: Sequence[str]) -> Costs | None:
         if not self._wishes.costs:
             if self._wishes.budget != Budget():
@@ -304,7 +257,14 @@ class _Selector:
         options = [one.option for one in measured]
         ndcg = np.stack([one.ndcg for one in measured])
         expected = expect(options, quality)
-        rows = self._rows(options, corrected(expected, ndcg), costs, measured=measured, verdict=verdict)
+        rows = option_rows(
+            options,
+            corrected(expected, ndcg),
+            costs=costs,
+            budget=self._wishes.budget,
+            intervals=self._intervals(measured),
+            gains={gain.option.label: gain for gain in verdict.gains},
+        )
         clear = CLEAR if len(quality) >= _ENOUGH_JUDGES else 0.0
         is_open = verdict.decision == "not enough evidence"
         gate = self._wishes.gate
@@ -316,7 +276,7 @@ class _Selector:
             queries=verdict.n_queries,
             made_queries=False,
             verdict=verdict,
-            recommended=_best_guess(rows, expected, ndcg, clear=clear) if is_open else verdict.serve,
+            recommended=best_guess(rows, expected, ndcg, clear=clear) if is_open else verdict.serve,
             gate=None if gate is None else check_gate(gate, verdict, rng=self._rng()),
             warnings=(*verdict.warnings, *self._warnings()),
         )
@@ -338,44 +298,6 @@ class _Selector:
             minimum_gain=max(wishes.minimum_gain, 0.0 if gate is None else gate.minimum_gain),
         )
 
-    def _rows(
-        self,
-        options: Sequence[Option],
-        expected: Expectation,
-        costs: Costs | None,
-        *,
-        measured: Sequence[MeasuredOption] = (),
-        verdict: OptionVerdict | None = None,
-    ) -> tuple[Row, ...]:
-        singles = [row for row, option in enumerate(options) if option.is_single]
-        best = max(singles, key=lambda row: expected.mean[row])
-        gains = {} if verdict is None else {gain.option.label: gain for gain in verdict.gains}
-        intervals = self._intervals(measured)
-        taken = [UNKNOWN_COST if costs is None else costs.of(option) for option in options]
-        qualities = [
-            intervals[option.label].estimate if option.label in intervals else float(mean)
-            for option, mean in zip(options, expected.mean, strict=True)
-        ]
-        front = pareto_front(qualities, taken)
-        found = []
-        for place, option in enumerate(options):
-            gain, deviation = expected.gain(place, best)
-            found.append(
-                Row(
-                    option=option,
-                    expected=float(expected.mean[place]),
-                    deviation=float(expected.deviation[place]),
-                    expected_gain=gain,
-                    gain_deviation=deviation,
-                    measured=intervals.get(option.label),
-                    gain=gains.get(option.label),
-                    cost=taken[place],
-                    is_affordable=self._wishes.budget.admits(taken[place]),
-                    on_front=bool(front[place]),
-                )
-            )
-        return tuple(found)
-
     def _intervals(self, measured: Sequence[MeasuredOption]) -> dict[str, Interval]:
         rng = self._rng()
         return {
@@ -392,17 +314,6 @@ class _Selector:
     def _rng(self) -> np.random.Generator:
         """Return a generator of its own for each use: what one draws does not hang on another."""
         return np.random.default_rng(self._wishes.seed)
-
-
-def _best_guess(
-    rows: Sequence[Row], expected: Expectation, ndcg: FloatArray | None = None, *, clear: float = CLEAR
-) -> Option:
-    """Return what is expected to be best of all that can be deployed and is within the budget."""
-    places = [i for i, row in enumerate(rows) if row.option.is_deployable and row.is_affordable]
-    if not places:
-        raise InputError("budget: expected an option within it that can be deployed, got none. Raise it.")
-    chosen = choose(expected.of(places), None if ndcg is None else ndcg[places], clear=clear)
-    return rows[places[chosen]].option
 
 
 def _few_judges(quality: Mapping[str, float]) -> tuple[str, ...]:
@@ -422,7 +333,3 @@ def _expected_without_models(rows: Sequence[Row]) -> tuple[str, ...]:
         for row in rows
         if not row.option.models and row.expected > best.expected
     )
-
-
-def _is_sum_of_two(option: Option) -> bool:
-    return option.fusion == "sum" and len(option.models) == len(option.legs) == _PAIR

@@ -13,8 +13,6 @@ from analysis.selection.record import Cost
 from analysis.tables import Letters
 from retriever.records import LEXICAL
 
-BM25 = "bm25"
-
 _NUMBER = 6  # a number, and its interval below it, must not be cut off where a terminal is narrow
 
 
@@ -106,7 +104,7 @@ def _asked(selection: Selection) -> str:
 
 def _name(row: Row, letters: Letters, *, is_served: bool) -> Text:
     option = row.option
-    parts = [letters.of((model,)) for model in option.models] + ([BM25] if LEXICAL in option.legs else [])
+    parts = [letters.of((model,)) for model in option.models] + ([LEXICAL] if LEXICAL in option.legs else [])
     marks = ("*" if is_served else "") + ("°" if row.on_front else "")
     return Text("‖".join(parts) + marks + ("" if option.is_deployable else "†"))
 

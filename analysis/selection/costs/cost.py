@@ -18,7 +18,7 @@ from statistics import median
 from analysis.arrays import IntArray
 from analysis.rankings import best_columns
 from analysis.selection.record import Cost, Option
-from analysis.selection.scoring.legs import LexicalLeg
+from analysis.selection.scoring.bm25 import LexicalLeg
 from retriever import lexical
 from retriever.corpus import Corpus
 from retriever.errors import InputError

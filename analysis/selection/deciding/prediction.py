@@ -203,7 +203,7 @@ def expect(
 def corrected(expected: Expectation, ndcg: FloatArray) -> Expectation:
     """Return what to expect once some queries are judged.
 
-    The posterior of `shrinkage.shrink`, which widens an expectation that judgements contradict: a corpus
+    The posterior of `shrinkage.updated`, which widens an expectation that judgements contradict: a corpus
     that is unlike those the prior was fitted on is not held to it.
 
     Parameters
@@ -212,8 +212,13 @@ def corrected(expected: Expectation, ndcg: FloatArray) -> Expectation:
         Of the options, without judgements.
     ndcg : float64, shape (n_options, n_queries)
         NDCG@10 of each judged query; at least `FEWEST_QUERIES`.
+
+    Raises
+    ------
+    ShapeError
+        As `shrinkage.updated`.
     """
-    mean, covariance, _ = updated(expected.mean, expected.covariance, ndcg)
+    mean, covariance = updated(expected.mean, expected.covariance, ndcg)
     return Expectation(mean=mean, covariance=covariance)
 
 
@@ -237,6 +242,11 @@ def choose(expected: Expectation, ndcg: FloatArray | None = None, *, clear: floa
     -------
     int
         The row of the option.
+
+    Raises
+    ------
+    ShapeError
+        As `shrinkage.updated`.
     """
     first = int(expected.mean.argmax())
     if ndcg is None:

@@ -1,4 +1,4 @@
-"""Choices made on judged queries, judged on others: weights of a pair, α of the paper.
+"""Choices made on judged queries, judged on others: the weights of a pair.
 
 The best of many on some queries looks better there than it is. Here every query is scored by a choice
 that was made without it, so what is tuned can stand in one table with what is not.
@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,9 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.arrays import FloatArray, IntArray, check_floats, check_rows
-from analysis.evaluation.record import Pair
-from analysis.framework.dissimilarity import PairFigures, performance_gaps
-from analysis.framework.tuning import tune_alpha
 from analysis.selection.record import MeasuredOption, Option
 from retriever.errors import InputError, ShapeError
 
@@ -46,14 +43,10 @@ class CrossValidated:
         NDCG@10 of each query under what was chosen on other queries; the mean over the repeats.
     choice
         Row of the option chosen on all queries: what to serve.
-    chosen : float64, shape (n_options,)
-        In which share of the folds each option was chosen; sums to 1. A spread-out one is a choice that
-        hangs on chance.
     """
 
     ndcg: FloatArray
     choice: int
-    chosen: FloatArray
 
 
 def cross_validate(
@@ -85,17 +78,13 @@ def cross_validate(
         If the numbers are not a finite matrix of at least two queries, or an option is out of range.
     """
     values = check_floats(ndcg, name="ndcg", ndim=2).astype(np.float64)
-    n_options, n_queries = values.shape
+    n_queries = values.shape[1]
     _check_folds(n_queries, n_folds=n_folds, n_repeats=n_repeats)
     total = np.zeros(n_queries)
-    chosen = np.zeros(n_options)
     for fold in _folds(n_queries, rng=rng, n_folds=min(n_folds, n_queries), n_repeats=n_repeats):
         option = choose(np.setdiff1d(np.arange(n_queries), fold))
         total[fold] += values[option, fold]
-        chosen[option] += 1
-    return CrossValidated(
-        ndcg=total / n_repeats, choice=choose(np.arange(n_queries)), chosen=chosen / chosen.sum()
-    )
+    return CrossValidated(ndcg=total / n_repeats, choice=choose(np.arange(n_queries)))
 
 
 def weight_chooser(ndcg: ArrayLike, *, home: int) -> Chooser:
@@ -173,60 +162,6 @@ def tune_weights(
     )
     best = grid[found.choice].option
     return MeasuredOption(option=Option(weights=best.weights, weighting="tuned"), ndcg=found.ndcg)
-
-
-def dissimilarity_chooser(
-    similarity: Mapping[Pair, float], singles: Mapping[str, ArrayLike], pairs: Mapping[Pair, ArrayLike]
-) -> Chooser:
-    """Return the paper's way to choose a pair: the highest adjusted dissimilarity, its α tuned as well.
-
-    On the queries to learn from it measures the gap of each pair and its gain, finds the α of highest
-    correlation (see `analysis.framework.tuning.tune_alpha`; 0, the baseline, where none is defined), and
-    takes the pair with the highest AD, the first of equals.
-
-    Parameters
-    ----------
-    similarity
-        By pair, in [0, 1]; needs no judgements.
-    singles : float, shape (n_queries,)
-        NDCG@10 of each query, by model.
-    pairs : float, shape (n_queries,)
-        The same by pair; rows are chosen in this order. At least one.
-
-    Raises
-    ------
-    InputError
-        If a pair has no similarity or a model of it no NDCG@10.
-    ShapeError
-        If the numbers of queries differ.
-    """
-    of_singles = {key: check_floats(values, name=key, ndim=1) for key, values in singles.items()}
-    names = tuple(pairs)
-    if not names or set(names) - set(similarity) or {key for name in names for key in name} - set(singles):
-        raise InputError(
-            "pairs: expected at least one, a similarity of each and NDCG@10 of its models, got less. Measure "
-            "the same pairs and models."
-        )
-    combined = np.stack([check_floats(pairs[name], name="+".join(name), ndim=1) for name in names])
-    for key, values in of_singles.items():
-        check_rows(name=key, got=len(values), expected=combined.shape[1], of="query of the pairs")
-    similar = np.array([similarity[name] for name in names], dtype=np.float64)
-
-    def choose(queries: IntArray) -> int:
-        means = {key: float(values[queries].mean()) for key, values in of_singles.items()}
-        better = np.array([max(means[a], means[b]) for a, b in names])
-        figures = PairFigures(
-            measure="similarity",
-            weighting="any",
-            pairs=names,
-            similarity=similar,
-            gap=performance_gaps(means, names),
-            gain=combined[:, queries].mean(axis=1) - better,
-        )
-        alpha = tune_alpha(figures).best
-        return int(np.nanargmax(figures.adjusted(0.0 if np.isnan(alpha) else alpha)))
-
-    return choose
 
 
 def _folds(n_queries: int, *, rng: np.random.Generator, n_folds: int, n_repeats: int) -> Iterator[IntArray]:

@@ -5,7 +5,7 @@ finds what was taken from the corpus, `published` how it fared elsewhere, and `t
 proof.
 """
 
-from analysis.selection.evidence.consensus import agreement_quality, consensus_ndcg, option_agreement
+from analysis.selection.evidence.consensus import agreement_quality, consensus_ndcg
 from analysis.selection.evidence.pseudo_queries import PseudoQueries, pseudo_legs, pseudo_quality
 from analysis.selection.evidence.published import published_quality, read_published
 from analysis.selection.evidence.questions import llm_queries
@@ -19,7 +19,6 @@ __all__ = [
     "agreement_quality",
     "consensus_ndcg",
     "llm_queries",
-    "option_agreement",
     "pseudo_legs",
     "pseudo_quality",
     "published_quality",

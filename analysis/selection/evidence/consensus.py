@@ -90,39 +90,14 @@ def consensus_ndcg(
     ShapeError
         If a leg has another number of queries or chunks, or the depth is below 1.
     """
-    singles = [_single(leg.key) for leg in legs]
-    found = option_agreement(legs, singles, documents, spreads=spreads, depth=depth, own=own)
-    return {leg.key: values for leg, values in zip(legs, found, strict=True)}
-
-
-def option_agreement(  # noqa: PLR0913  # all but the first three by name
-    legs: Sequence[Leg],
-    options: Sequence[Option],
-    documents: Documents,
-    *,
-    spreads: Mapping[str, float],
-    depth: int = CUTOFF,
-    own: IntArray | None = None,
-) -> FloatArray:
-    """Return NDCG of each option's ranking against the ensemble of the legs that it has not, per query.
-
-    Parameters and errors as in `consensus_ndcg`.
-
-    Returns
-    -------
-    float64, shape (n_options, n_queries)
-        In [0, 1]; NaN where an option has all the legs, so that nobody is left to judge it.
-    """
     check_k(depth)
     keys = [leg.key for leg in legs]
     _check_spreads(keys, spreads)
-    singles = [_single(key) for key in keys]
-    first = rank(legs, singles, documents, own=own, k=depth)
+    first = rank(legs, [Option(weights={key: 1.0}) for key in keys], documents, own=own, k=depth)
     spreads = _with_lexical_spread(legs, spreads, n_chunks=documents.chunks.n_chunks)
-    judge = _Judge(legs, documents, spreads=spreads, alike=look_alikes(first), depth=depth, own=own)
-    quality = judge.agreement(singles, first, votes=np.ones(len(keys))).mean(axis=1)
-    rankings = first if list(options) == singles else rank(legs, options, documents, own=own, k=depth)
-    return judge.agreement(options, rankings, votes=quality**_POWER)
+    judge = _Judge(legs, documents, first, spreads=spreads, own=own)
+    quality = judge.agreement(np.ones(len(keys))).mean(axis=1)
+    return dict(zip(keys, judge.agreement(quality**_POWER), strict=True))
 
 
 def look_alikes(rankings: IntArray) -> FloatArray:
@@ -154,85 +129,72 @@ def look_alikes(rankings: IntArray) -> FloatArray:
     return np.maximum(alike, alike.T)
 
 
-def vote_shares(alike: FloatArray, judged: Sequence[int], votes: FloatArray) -> FloatArray:
-    """Return the share that each leg has in the ensemble that judges some of the others.
+def vote_shares(alike: FloatArray, judged: int, votes: FloatArray) -> FloatArray:
+    """Return the share that each leg has in the ensemble that judges one of them.
 
     Its vote, over how many rank like it, itself included, so that copies of a model have one vote together;
-    times how little it is like those that are judged, so that nobody's copy is its judge.
+    times how little it is like the one that is judged, so that nobody's copy is its judge.
 
     Parameters
     ----------
     alike : float64, shape (n_legs, n_legs)
-        See `look_alikes`.
+        At least two legs, see `look_alikes`.
     judged
-        Places of the legs that have no vote.
+        Place of the leg that has no vote.
     votes : float64, shape (n_legs,)
         At least 0.
 
     Returns
     -------
     float64, shape (n_legs,)
-        Sum 1; all 0 where nobody is left.
+        Sum 1.
     """
-    voters = [place for place in range(len(alike)) if place not in judged]
-    shares = np.zeros(len(alike))
-    if not voters:
-        return shares
-    apart = 1 - alike[:, list(judged)].max(axis=1, initial=0.0)
-    weighed = np.maximum(votes, _LEAST) * np.maximum(apart, _LEAST) / alike.sum(axis=1)
-    shares[voters] = weighed[voters] / weighed[voters].sum()
-    return shares
+    apart = 1 - alike[:, judged]
+    shares = np.maximum(votes, _LEAST) * np.maximum(apart, _LEAST) / alike.sum(axis=1)
+    shares[judged] = 0.0
+    found: FloatArray = shares / shares.sum()
+    return found
 
 
 class _Judge:
-    """Compares rankings with those of ensembles."""
+    """Compares the ranking of each leg with that of the ensemble of the others.
 
-    def __init__(  # noqa: PLR0913  # all but the first two by name
+    `rankings`: int64, shape (n_legs, n_queries, depth), documents of each leg.
+    """
+
+    def __init__(
         self,
         legs: Sequence[Leg],
         documents: Documents,
+        rankings: IntArray,
         *,
         spreads: Mapping[str, float],
-        alike: FloatArray,
-        depth: int,
         own: IntArray | None,
     ) -> None:
         self._legs = legs
-        self._keys = [leg.key for leg in legs]
         self._documents = documents
+        self._rankings = rankings
         self._spreads = spreads
-        self._alike = alike
-        self._depth = depth
+        self._alike = look_alikes(rankings)
         self._own = own
 
-    def agreement(self, options: Sequence[Option], rankings: IntArray, *, votes: FloatArray) -> FloatArray:
-        """Return NDCG of each ranking, shape (n_options, n_queries); NaN where nobody is left to judge."""
-        asked: dict[frozenset[str], Option] = {}
-        for option in options:
-            judged = frozenset(option.legs)
-            ensemble = None if judged in asked else self._ensemble(judged, votes)
-            if ensemble is not None:
-                asked[judged] = ensemble
-        found = rank(self._legs, list(asked.values()), self._documents, own=self._own, k=self._depth)
-        consensus = dict(zip(asked, found, strict=True))
-        values = np.full(rankings.shape[:2], np.nan)
-        for row, option in enumerate(options):
-            if frozenset(option.legs) in consensus:
-                values[row] = _ndcg(rankings[row], consensus[frozenset(option.legs)])
-        return values
+    def agreement(self, votes: FloatArray) -> FloatArray:
+        """Return NDCG of each ranking, shape (n_legs, n_queries)."""
+        ensembles = [self._ensemble(place, votes) for place in range(len(self._legs))]
+        depth = self._rankings.shape[2]
+        consensus = rank(self._legs, ensembles, self._documents, own=self._own, k=depth)
+        return np.stack([_ndcg(*pair) for pair in zip(self._rankings, consensus, strict=True)])
 
-    def _ensemble(self, judged: frozenset[str], votes: FloatArray) -> Option | None:
-        """Return the sum of the legs that are not judged, each over its spread; None where there is none."""
-        places = [place for place, key in enumerate(self._keys) if key in judged]
-        shares = vote_shares(self._alike, places, votes)
+    def _ensemble(self, judged: int, votes: FloatArray) -> Option:
+        """Return the sum of the legs that are not judged, each over its spread."""
+        shares = vote_shares(self._alike, judged, votes)
         weights = {
-            key: float(share) / self._spreads[key]
-            for key, share in zip(self._keys, shares, strict=True)
+            leg.key: float(share) / self._spreads[leg.key]
+            for leg, share in zip(self._legs, shares, strict=True)
             if share
         }
         total = math.fsum(weights.values())
-        normalised = {key: weight / total for key, weight in weights.items()}
-        return Option(weights=normalised, weighting="quality") if normalised else None
+        return Option(weights={key: weight / total for key, weight in weights.items()}, weighting="quality")
 
 
 def _with_lexical_spread(
@@ -275,10 +237,6 @@ def _ndcg(ranking: IntArray, ensemble: IntArray) -> FloatArray:
     ideal = (ensemble != NO_DOCUMENT) @ (discounts / ranks)
     found: FloatArray = np.divide(gained, ideal, out=np.zeros(len(ideal)), where=ideal > 0)
     return found
-
-
-def _single(key: str) -> Option:
-    return Option(weights={key: 1.0})
 
 
 def _check_spreads(keys: Sequence[str], spreads: Mapping[str, float]) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 from analysis.arrays import IntArray, ScoreArray
 from analysis.judgements import Judgements
 from analysis.selection.record import Option
-from analysis.selection.scoring.legs import CorpusLegs, DenseLeg, Leg, LexicalLeg, corpus_legs
+from analysis.selection.scoring.bm25 import LexicalLeg
+from analysis.selection.scoring.legs import CorpusLegs, DenseLeg, Leg, corpus_legs
 from analysis.selection.scoring.scoreboard import measure
 from retriever import lexical
 from retriever.corpus import Corpus
+from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
 from retriever.search import stored_models
 from retriever.store.protocol import SparseVector
@@ -29,6 +31,8 @@ Kind: TypeAlias = Literal["titles", "sentences", "llm"]
 
 StandIns: TypeAlias = Mapping[str, Mapping[str, str | None]]
 """By query id and chunk id, the text that stands in for the chunk; None where it is left out."""
+
+_FROM: Mapping[Kind, str] = {"titles": "title of", "sentences": "sentence of", "llm": "question on"}
 
 _OPPOSITE = -1.0
 """The cosine of a chunk that is left out: no other is below it."""
@@ -55,6 +59,34 @@ class PseudoQueries:
     judgements: Judgements
     stand_ins: StandIns = field(default_factory=dict)
     failed: int = 0
+
+    @classmethod
+    def of(
+        cls, kind: Kind, texts: Mapping[str, str], stand_ins: StandIns | None = None, *, failed: int = 0
+    ) -> PseudoQueries:
+        """Make them of one query per document; `texts` and `stand_ins` are by document id."""
+        query_ids = {doc_id: f"{_FROM[kind]} {doc_id}" for doc_id in texts}
+        return cls(
+            kind=kind,
+            judgements=Judgements(
+                queries={query_ids[doc_id]: text for doc_id, text in texts.items()},
+                qrels={query_id: {doc_id: 1} for doc_id, query_id in query_ids.items()},
+            ),
+            stand_ins={query_ids[doc_id]: edits for doc_id, edits in (stand_ins or {}).items()},
+            failed=failed,
+        )
+
+
+def check_wanted(n: int, *, usual: int) -> None:
+    """Refuse to make fewer queries than one.
+
+    Raises
+    ------
+    InputError
+        If `n` is below 1.
+    """
+    if n < 1:
+        raise InputError(f"n: expected at least one query, got {n}. {usual} are usual.")
 
 
 def pseudo_quality(

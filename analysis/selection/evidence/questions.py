@@ -6,9 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from analysis.judgements import Judgements
 from analysis.selection.evidence.drawing import drawn_chunks
-from analysis.selection.evidence.pseudo_queries import PseudoQueries
+from analysis.selection.evidence.pseudo_queries import PseudoQueries, check_wanted
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 
@@ -70,28 +69,25 @@ def llm_queries(corpus: Corpus, llm: QuestionWriter, *, n: int, rng: np.random.G
     InputError
         If no answer could be used, no chunk is long enough, or `n` is below 1.
     """
-    if n < 1:
-        raise InputError(f"n: expected at least one query, got {n}. 100 are usual.")
-    queries: dict[str, str] = {}
-    qrels: dict[str, dict[str, int]] = {}
+    check_wanted(n, usual=100)
+    asked: dict[str, str] = {}
     failed = 0
     for chunk in drawn_chunks(corpus, rng):
-        if len(queries) == n or len(queries) + failed == _TRIES * n:
+        if len(asked) == n or len(asked) + failed == _TRIES * n:
             break
-        query_id = f"question on {chunk.doc_id}"
-        if query_id in queries or len(chunk.text.encode()) < _SHORTEST_CHUNK:
+        if chunk.doc_id in asked or len(chunk.text.encode()) < _SHORTEST_CHUNK:
             continue
         question = _question(llm.complete(PROMPT.format(text=chunk.text)).text)
-        if not question:
+        if question:
+            asked[chunk.doc_id] = question
+        else:
             failed += 1
-            continue
-        queries[query_id], qrels[query_id] = question, {chunk.doc_id: 1}
-    if not queries:
+    if not asked:
         raise InputError(
             f"language model: expected a question on one line to a chunk of corpus {corpus.name!r}, got none "
             f"in {failed} answers. Take another model, or longer chunks."
         )
-    return PseudoQueries(kind="llm", judgements=Judgements(queries=queries, qrels=qrels), failed=failed)
+    return PseudoQueries.of("llm", asked, failed=failed)
 
 
 def _question(answer: str) -> str:

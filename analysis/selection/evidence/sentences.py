@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
-from analysis.judgements import Judgements
 from analysis.selection.evidence.drawing import drawn_chunks
-from analysis.selection.evidence.pseudo_queries import PseudoQueries, pseudo_quality
+from analysis.selection.evidence.pseudo_queries import PseudoQueries, check_wanted, pseudo_quality
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
@@ -73,31 +73,21 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _find(corpus: Corpus, *, n: int, rng: np.random.Generator) -> PseudoQueries | None:
-    if n < 1:
-        raise InputError(f"n: expected at least one query, got {n}. 200 are usual.")
-    asked: dict[str, str] = {}
+    check_wanted(n, usual=200)
+    asked = dict(islice(_drawn(corpus, rng), n))
+    return PseudoQueries.of("sentences", asked, _stand_ins(corpus, asked)) if asked else None
+
+
+def _drawn(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Yield documents in random order, once each, with one of their sentences."""
+    drawn: set[str] = set()
     for chunk in drawn_chunks(corpus, rng):
-        if chunk.doc_id in asked:
+        if chunk.doc_id in drawn:
             continue
         suitable = [sentence for sentence in sentences_of(chunk.text) if _is_suitable(sentence, chunk)]
         if suitable:
-            asked[chunk.doc_id] = suitable[int(rng.integers(len(suitable)))]
-        if len(asked) == n:
-            break
-    if not asked:
-        return None
-    return PseudoQueries(
-        kind="sentences",
-        judgements=Judgements(
-            queries={_query_id(doc_id): sentence for doc_id, sentence in asked.items()},
-            qrels={_query_id(doc_id): {doc_id: 1} for doc_id in asked},
-        ),
-        stand_ins=_stand_ins(corpus, asked),
-    )
-
-
-def _query_id(doc_id: str) -> str:
-    return f"sentence of {doc_id}"
+            drawn.add(chunk.doc_id)
+            yield chunk.doc_id, suitable[int(rng.integers(len(suitable)))]
 
 
 def _is_suitable(sentence: str, chunk: Chunk) -> bool:
@@ -111,7 +101,8 @@ def _without(text: str, sentence: str) -> str:
 
 
 def _stand_ins(corpus: Corpus, asked: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
-    found: dict[str, dict[str, str | None]] = {_query_id(doc_id): {} for doc_id in asked}
+    """Return by document what is left of the chunks that have its sentence; None of one that is no more."""
+    found: dict[str, dict[str, str | None]] = {doc_id: {} for doc_id in asked}
     doc_ids = list(asked)
     for start in range(0, len(doc_ids), _BATCH):
         for chunks in corpus.chunks(of_documents(doc_ids[start : start + _BATCH])):
@@ -119,6 +110,5 @@ def _stand_ins(corpus: Corpus, asked: Mapping[str, str]) -> dict[str, dict[str, 
                 sentence = asked[chunk.doc_id]
                 if sentence in chunk.text:
                     left = _without(chunk.text, sentence)
-                    of_query = found[_query_id(chunk.doc_id)]
-                    of_query[chunk.chunk_id] = chunk.prefix + left if left else None
+                    found[chunk.doc_id][chunk.chunk_id] = chunk.prefix + left if left else None
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
-from analysis.judgements import Judgements
-from analysis.selection.evidence.pseudo_queries import PseudoQueries, pseudo_quality
+from analysis.selection.evidence.pseudo_queries import PseudoQueries, check_wanted, pseudo_quality
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
@@ -71,28 +71,15 @@ def title_quality(
 
 
 def _find(corpus: Corpus, *, n: int, rng: np.random.Generator) -> PseudoQueries | None:
-    if n < 1:
-        raise InputError(f"n: expected at least one query, got {n}. 200 are usual.")
-    queries: dict[str, str] = {}
-    qrels: dict[str, dict[str, int]] = {}
-    stand_ins: dict[str, dict[str, str | None]] = {}
-    for title, doc_id, chunks in _drawn(corpus, rng):
-        edits = _stand_ins(title, doc_id, chunks)
-        if edits is None:
-            continue
-        query_id = f"title of {doc_id}"
-        queries[query_id], qrels[query_id], stand_ins[query_id] = title, {doc_id: 1}, edits
-        if len(queries) == n:
-            break
-    if not queries:
-        return None
-    return PseudoQueries(
-        kind="titles", judgements=Judgements(queries=queries, qrels=qrels), stand_ins=stand_ins
-    )
+    check_wanted(n, usual=200)
+    found = list(islice(_drawn(corpus, rng), n))
+    titles = {doc_id: title for doc_id, title, _ in found}
+    stand_ins = {doc_id: edits for doc_id, _, edits in found}
+    return PseudoQueries.of("titles", titles, stand_ins) if found else None
 
 
-def _drawn(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[str, str, list[Chunk]]]:
-    """Yield titles in random order, with one document of each and the chunks of all its documents."""
+def _drawn(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[str, str, dict[str, str | None]]]:
+    """Yield titles in random order: one document of each, the title, and its stand-ins by chunk."""
     documents = _documents_by_title(corpus)
     titles = sorted(documents)
     order = rng.permutation(len(titles))
@@ -106,7 +93,10 @@ def _drawn(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[str, str,
         for title in batch:
             doc_ids = documents[title]
             chosen = doc_ids[int(rng.integers(len(doc_ids)))]
-            yield title, chosen, [chunk for doc_id in doc_ids for chunk in by_document[doc_id]]
+            chunks_of_title = [chunk for doc_id in doc_ids for chunk in by_document[doc_id]]
+            edits = _stand_ins(title, chosen, chunks_of_title)
+            if edits is not None:
+                yield chosen, title, edits
 
 
 def _documents_by_title(corpus: Corpus) -> dict[str, list[str]]:

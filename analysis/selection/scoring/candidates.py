@@ -201,7 +201,6 @@ def grow(  # noqa: PLR0913  # options by name
     spreads: Mapping[str, float],
     *,
     quality: Mapping[str, float] | None = None,
-    least_gain: float = 0.0,
     most_legs: int | None = None,
 ) -> tuple[Option, ...]:
     """Return an option and what it becomes by adding the best leg, then the next, while that gains.
@@ -220,8 +219,6 @@ def grow(  # noqa: PLR0913  # options by name
         taken.
     spreads, quality
         By leg, for the weights.
-    least_gain
-        A leg has to gain more than this.
     most_legs
         How many legs an option has at most; None for all.
 
@@ -248,7 +245,7 @@ def grow(  # noqa: PLR0913  # options by name
         ]
         values = list(measure_one(larger))
         found = max(values)
-        if not found > best + least_gain:
+        if not found > best:
             break
         path.append(larger[values.index(found)])
         best = found

@@ -5,33 +5,23 @@ Options are sums of legs, so whatever is measured of options is measured from th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.arrays import AnyFloatArray, FloatArray, IntArray, ScoreArray
+from analysis.arrays import AnyFloatArray, IntArray, ScoreArray
 from analysis.evaluation.search import Documents
-from analysis.stored import query_vectors, stored_vectors
-from retriever import lexical
-from retriever.combine import lift, parts_of
+from analysis.selection.scoring.bm25 import lexical_leg
+from analysis.stored import MappedVectors, query_vectors, stored_vectors
 from retriever.corpus import Corpus
-from retriever.errors import InputError, ShapeError, StoreCorruptError
+from retriever.errors import InputError, ShapeError
 from retriever.models.protocol import EmbeddingModel
-from retriever.records import LEXICAL, LexicalSpec
-from retriever.store.protocol import SparseVector
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from retriever.records import LEXICAL
 
 _CONVERTED_ROWS = 8192
-_SAMPLE = 1000
-_EXCERPTS = 100
-_EXCERPT_WORDS = 12
 
 
 class Leg(Protocol):
@@ -95,84 +85,6 @@ class DenseLeg:
             part = slice(start, start + _CONVERTED_ROWS)
             np.matmul(queries, self.chunks[part].astype(np.float32).T, out=found[:, part])
         return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class LexicalLeg:
-    """BM25 as the store scores it, divided by a scale; a chunk without a token of the query scores 0.
-
-    Attributes
-    ----------
-    queries : float32, sparse, shape (n_queries, n_tokens)
-        Frequency of each token times its inverse document frequency, over the scale.
-    by_token : float32, sparse, shape (n_tokens, n_chunks)
-        What the chunks have of the tokens that some query has.
-    n_entries
-        How many values the vectors of all chunks have, those that no query needs included.
-    """
-
-    queries: csr_array[np.float32]
-    by_token: csr_array[np.float32]
-    n_entries: int
-
-    @classmethod
-    def of(
-        cls, queries: Sequence[SparseVector], chunks: Iterable[SparseVector], *, scale: float = 1.0
-    ) -> LexicalLeg:
-        """Make it of vectors of `retriever.lexical`.
-
-        Parameters
-        ----------
-        queries, chunks
-            Chunks in the order of those of the other legs.
-        scale
-            `CorpusManifest.lexical_scale`: what a contribution at weight 1 has been divided by.
-        """
-        tokens = np.unique(np.concatenate([query.indices for query in queries]))
-        stored = _Entries.of(chunks, tokens)
-        frequencies = np.bincount(stored.columns, minlength=len(tokens))
-        weights = inverse_document_frequencies(frequencies, stored.n_rows) / scale
-        asked = _Entries.of(queries, tokens)
-        asked.values[:] *= weights[asked.columns].astype(np.float32)
-        return cls(
-            queries=asked.matrix(len(tokens)),
-            by_token=stored.matrix(len(tokens)).T.tocsr(),
-            n_entries=stored.n_entries,
-        )
-
-    @property
-    def key(self) -> str:
-        """``"bm25"``."""
-        return LEXICAL
-
-    @property
-    def n_queries(self) -> int:
-        """How many queries there are."""
-        return int(self.queries.shape[0])
-
-    @property
-    def n_chunks(self) -> int:
-        """How many chunks there are."""
-        return int(self.by_token.shape[1])
-
-    def scores(self, rows: slice) -> ScoreArray:
-        """Return the scaled BM25 scores of a block of queries, see `Leg`."""
-        found: ScoreArray = (self.queries[rows] @ self.by_token).toarray()
-        return found
-
-
-def inverse_document_frequencies(frequencies: IntArray, n_chunks: int) -> FloatArray:
-    """Return ``ln(1 + (N - n + 0.5) / (n + 0.5))`` as the store does, see `PointReader.search_sparse`.
-
-    Parameters
-    ----------
-    frequencies : int64, shape (n_tokens,)
-        In how many chunks each token is.
-    n_chunks
-        How many there are, empty ones included.
-    """
-    found: FloatArray = np.log1p((n_chunks - frequencies + 0.5) / (frequencies + 0.5))
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -245,20 +157,7 @@ def corpus_legs(
     chosen = corpus.manifest.ordered(keys)
     vectors = query_vectors(corpus, chosen, queries, given=models)
     with stored_vectors(corpus, chosen) as stored:
-        spreads = {key: corpus.manifest.spreads[key] for key in chosen if key in corpus.manifest.spreads}
-        legs: list[Leg] = [
-            DenseLeg(key=key, queries=vectors[key], chunks=chunks) for key, chunks in stored.chunks.items()
-        ]
-        if with_lexical:
-            leg, spread = _with_lexical(corpus, queries, n_chunks=len(stored.doc_ids))
-            legs.append(leg)
-            spreads |= {} if spread is None else {LEXICAL: spread}
-        yield CorpusLegs(
-            legs=tuple(legs),
-            documents=Documents.of(stored.doc_ids),
-            chunk_documents=stored.doc_ids,
-            spreads=spreads,
-        )
+        yield _legs(corpus, stored, vectors, queries if with_lexical else None)
 
 
 @contextmanager
@@ -294,145 +193,36 @@ def chunk_legs(
             raise InputError(f"corpus {corpus.name!r}: expected chunks, got none. Ingest first.")
         n_chunks = len(stored.doc_ids)
         rows = np.sort(rng.choice(n_chunks, size=min(n, n_chunks), replace=False))
-        documents = Documents.of(stored.doc_ids)
-        spreads = {key: corpus.manifest.spreads[key] for key in chosen if key in corpus.manifest.spreads}
-        legs: list[Leg] = [
-            DenseLeg(key=key, queries=np.array(chunks[rows]), chunks=chunks)
-            for key, chunks in stored.chunks.items()
-        ]
-        if with_lexical:
-            drawn = set(rows.tolist())
-            chunks = (chunk for block in corpus.chunks() for chunk in block)
-            texts = [chunk.embedded_text for row, chunk in enumerate(chunks) if row in drawn]
-            leg, spread = _with_lexical(corpus, texts, n_chunks=n_chunks)
-            legs.append(leg)
-            spreads |= {} if spread is None else {LEXICAL: spread}
-        found = CorpusLegs(
-            legs=tuple(legs), documents=documents, chunk_documents=stored.doc_ids, spreads=spreads
-        )
-        yield found, documents.chunks.document[rows]
+        vectors = {key: np.array(chunks[rows]) for key, chunks in stored.chunks.items()}
+        found = _legs(corpus, stored, vectors, _texts_of(corpus, rows) if with_lexical else None)
+        yield found, found.documents.chunks.document[rows]
 
 
-def _with_lexical(
-    corpus: Corpus, queries: Sequence[str], *, n_chunks: int
-) -> tuple[LexicalLeg, float | None]:
-    """Return BM25 and its spread: as the manifest has them, or as `Corpus.measure_spreads` would."""
-    manifest = corpus.manifest
-    spec = manifest.lexical or lexical.measured(corpus.texts())
-    asked = [lexical.encode_query(query, spec) for query in queries]
-    is_measured = manifest.lexical is not None and LEXICAL in manifest.spreads
-    excerpts = [] if is_measured else _excerpts(corpus, spec)
-    leg = LexicalLeg.of([*excerpts, *asked], lexical_vectors(corpus, spec))
-    if leg.n_chunks != n_chunks:
-        raise StoreCorruptError(
-            f"corpus {corpus.name!r} at {corpus.location}: expected {n_chunks:,} chunks again, got "
-            f"{leg.n_chunks:,}: it was changed meanwhile. Try again when nothing is ingested."
-        )
-    scale = manifest.lexical_scale if is_measured else _scale(leg.scores(slice(len(excerpts))))
-    spread = manifest.spreads[LEXICAL] if is_measured else _lexical_spread(corpus)
-    asked_for = leg.queries[len(excerpts) :]
-    asked_for.data /= np.float32(scale)
-    return replace(leg, queries=asked_for), spread
+def _legs(
+    corpus: Corpus,
+    stored: MappedVectors,
+    queries: Mapping[str, ScoreArray],
+    texts: Sequence[str] | None,
+) -> CorpusLegs:
+    """Put legs together from vectors of chunks and of queries; with BM25 where the queries have texts."""
+    spreads = {key: corpus.manifest.spreads[key] for key in stored.chunks if key in corpus.manifest.spreads}
+    legs: list[Leg] = [
+        DenseLeg(key=key, queries=queries[key], chunks=chunks) for key, chunks in stored.chunks.items()
+    ]
+    if texts is not None:
+        leg, spread = lexical_leg(corpus, texts, n_chunks=len(stored.doc_ids))
+        legs.append(leg)
+        spreads |= {} if spread is None else {LEXICAL: spread}
+    return CorpusLegs(
+        legs=tuple(legs),
+        documents=Documents.of(stored.doc_ids),
+        chunk_documents=stored.doc_ids,
+        spreads=spreads,
+    )
 
 
-def lexical_vectors(corpus: Corpus, spec: LexicalSpec) -> Iterator[SparseVector]:
-    """Yield the BM25 vector of every chunk, in the order of their ids: those that are stored, if any.
-
-    Raises
-    ------
-    StoreCorruptError
-        If the corpus keeps these vectors, and a chunk has none.
-    """
-    if corpus.manifest.lexical is None:
-        for chunks in corpus.chunks():
-            yield from lexical.encode_chunks([chunk.embedded_text for chunk in chunks], spec)
-        return
-    for points in corpus.complete_blocks([LEXICAL]):
-        for point in points:
-            vector = point.vectors[LEXICAL]
-            if isinstance(vector, SparseVector):
-                yield vector
-
-
-def _lexical_spread(corpus: Corpus) -> float | None:
-    """Return what makes a typical best hit of BM25 stand out as far as those of the models do."""
-    parts = [part for one in corpus.manifest.combinations for part in one.parts]
-    sample: list[Mapping[str, ScoreArray]] = []
-    for points in corpus.vector_blocks(corpus.manifest.keys):
-        sample += [point.dense for point in points]
-        if len(sample) >= _SAMPLE:
-            break
-    if len(sample) < 2:  # noqa: PLR2004  # a pair is two
-        return None
-    rows = {key: np.array([one[key] for one in sample[:_SAMPLE]]) for key in corpus.manifest.keys}
-    lifts = [lift(part) for part in parts_of(rows, list(dict.fromkeys([*rows, *parts])))]
-    found = [one for one in lifts if one]
-    return 1 / float(np.mean(found)) if found else None
-
-
-def _excerpts(corpus: Corpus, spec: LexicalSpec) -> list[SparseVector]:
-    """Return the middle of each of the first chunks, as queries."""
-    first = islice((chunk.text for chunks in corpus.chunks() for chunk in chunks), _EXCERPTS)
-    return [lexical.encode_query(_excerpt(text), spec) for text in first]
-
-
-def _excerpt(text: str) -> str:
-    words = text.split()
-    middle = max(0, (len(words) - _EXCERPT_WORDS) // 2)
-    return " ".join(words[middle : middle + _EXCERPT_WORDS])
-
-
-def _scale(scores: ScoreArray) -> float:
-    """Return the mean score of the best other chunk of excerpts, of which row i is of chunk i."""
-    np.fill_diagonal(scores, 0.0)
-    best = scores.max(axis=1, initial=0.0)
-    found = best[best > 0].astype(np.float64)
-    return float(found.mean()) if found.size else 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Entries:
-    """Those values of sparse vectors that stand at some tokens, row by row.
-
-    `lengths`: int64, shape (n_rows,); `columns`: int64, places in the tokens, and `values`: float32, both
-    of shape (Σ lengths,). `n_entries` counts those at other tokens, too.
-    """
-
-    lengths: IntArray
-    columns: IntArray
-    values: ScoreArray
-    n_entries: int
-
-    @classmethod
-    def of(cls, vectors: Iterable[SparseVector], tokens: NDArray[np.uint32]) -> _Entries:
-        """Take the values at `tokens`, ascending."""
-        lengths: list[int] = []
-        columns: list[IntArray] = [np.empty(0, dtype=np.int64)]
-        values: list[ScoreArray] = [np.empty(0, dtype=np.float32)]
-        n_entries = 0
-        for vector in vectors:
-            n_entries += vector.size
-            places = np.searchsorted(tokens, vector.indices)
-            known = (
-                tokens.take(places, mode="clip") == vector.indices if len(tokens) else np.zeros(0, dtype=bool)
-            )
-            lengths.append(int(np.count_nonzero(known)))
-            columns.append(places[known])
-            values.append(vector.values[known])
-        return cls(
-            lengths=np.array(lengths, dtype=np.int64),
-            columns=np.concatenate(columns),
-            values=np.concatenate(values),
-            n_entries=n_entries,
-        )
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.lengths)
-
-    def matrix(self, n_tokens: int) -> csr_array[np.float32]:
-        """Return them as a matrix of shape (n_rows, n_tokens)."""
-        from scipy.sparse import csr_array
-
-        starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        return csr_array((self.values, self.columns, starts), shape=(self.n_rows, n_tokens))
+def _texts_of(corpus: Corpus, rows: IntArray) -> list[str]:
+    """Return the texts of these chunks, counted in the order of their ids."""
+    drawn = set(rows.tolist())
+    chunks = (chunk for block in corpus.chunks() for chunk in block)
+    return [chunk.embedded_text for row, chunk in enumerate(chunks) if row in drawn]

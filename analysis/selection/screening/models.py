@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +15,7 @@ import numpy as np
 from analysis.arrays import ScoreArray
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelMismatchError, ModelTooShortError, StoreCorruptError
-from retriever.models import CheckedModel, load_model
+from retriever.models import PACKAGED, CheckedModel, load_model
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Chunk, ModelSpec
 from retriever.search import stored_models
@@ -21,6 +24,7 @@ Load: TypeAlias = Callable[[str], EmbeddingModel]
 """From what names a model to the model, as `retriever.models.load_model`."""
 
 _AT_ONCE = 32
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[^/]+)?")  # with its revision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,3 +223,30 @@ def stored_key(corpus: Corpus, name: str) -> str | None:
         if name in {spec.key, spec.name, spec.source}:
             return spec.key
     return None
+
+
+def check_candidates(corpus: Corpus, names: Iterable[str]) -> None:
+    """Refuse what names neither a model of a corpus nor anything that `load_model` would try to load.
+
+    Nothing is loaded, and no hub asked whether it has a model of such a name.
+
+    Raises
+    ------
+    InputError
+        If a name is neither; with what it may have been meant to be.
+    """
+    for name in names:
+        if stored_key(corpus, name) is None and not _is_loadable(name):
+            known = [one for spec in corpus.manifest.models for one in (spec.key, spec.name, spec.source)]
+            meant = get_close_matches(name, [*known, *PACKAGED], n=1)
+            raise InputError(
+                f"candidates: expected models of corpus {corpus.name!r} ({', '.join(corpus.manifest.keys)}) "
+                f"or others that can be loaded ({', '.join(sorted(PACKAGED))}, a folder, or a hub name "
+                f"'publisher/model'), got {name!r}. "
+                + (f"Did you mean {meant[0]!r}?" if meant else "Correct the name, or leave it out.")
+            )
+
+
+def _is_loadable(name: str) -> bool:
+    is_place = name in PACKAGED or Path(name).expanduser().is_dir()
+    return is_place or (_HUB_NAME.fullmatch(name) is not None and not Path(name).is_file())

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus
+from retriever.models import load_model
+from retriever.records import Document
 from retriever.store.embedded import EmbeddedStore
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -88,6 +91,15 @@ def test_a_gate_without_judgements_and_a_wrong_one_are_usage_errors(select: Comm
     assert (wrong.status, "expected one of refuse, windows, got 'maybe'" in wrong.err) == (2, True)
 
 
+@pytest.mark.parametrize("also", [[], ["--plan"], ["--deploy"]])
+def test_a_mistyped_candidate_is_named_before_anything_is_sampled(select: Command, also: list[str]) -> None:
+    found = select("--candidates", f"{A},word-llama-l2-supercat-265", *also)
+    assert found.status == 2
+    assert f"expected models of corpus 'handbook' ({A}, {B})" in found.err
+    assert f"got 'word-llama-l2-supercat-265'. Did you mean '{B}'?" in found.err
+    assert "screening" not in found.err
+
+
 def test_a_plan_says_what_would_be_done_and_does_nothing(select: Command, tmp_path: Path) -> None:
     told = select("--plan", "--json").json
     assert told["corpus"] == "handbook"
@@ -97,6 +109,30 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(select: Command, tmp_pa
     shown = select("--plan")
     assert shown.status == 0
     assert "options to measure" in " ".join(shown.out.split())
+
+
+def test_a_plan_reads_over_length_as_the_selection_does(command: Command, tmp_path: Path) -> None:
+    documents = [
+        Document(doc_id=f"d{i}", text=f"Chapter {i}. " + "The sea is wide. " * 100) for i in range(3)
+    ]
+    models = [load_model("wordllama")]
+    ingest(documents, EmbeddedStore(tmp_path), "long", models=models, chunks=ChunkSettings(max_tokens=400))
+    arguments = (
+        "--corpus",
+        "long",
+        "--store",
+        tmp_path,
+        "--candidates",
+        "wordllama,minilm",
+        "--plan",
+        "--json",
+    )
+    problems = {
+        choice: command("select", *arguments, "--over-length", choice).json["models"][1]["problem"]
+        for choice in ("refuse", "windows")
+    }
+    assert "expected chunks of at most 256 tokens" in problems["refuse"]
+    assert problems["windows"] is None
 
 
 def test_published_scores_are_shown_and_do_not_decide(select: Command, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.selection.plan import MEASURED_TEXTS, Range, SelectionPlan, plan_selection
-from analysis.selection.plan_tables import plan_table
+from analysis.selection.plan import plan_selection
+from analysis.selection.planning.record import Range, SelectionPlan
+from analysis.selection.planning.table import plan_table
+from analysis.selection.planning.trial import MEASURED_TEXTS
 from analysis.selection.scoring.candidates import enumerate_options
 from ingest import ChunkSettings, ingest
 from retriever.corpus import Corpus

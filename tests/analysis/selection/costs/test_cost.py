@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from analysis.selection.costs import cost as module
 from analysis.selection.costs.cost import Costs, EmbeddingCost, SearchCost, embedding_cost, measure_costs
 from analysis.selection.record import Option
+from analysis.selection.scoring.bm25 import LexicalLeg
 from analysis.selection.scoring.candidates import fused, singles, weighted
-from analysis.selection.scoring.legs import LexicalLeg, corpus_legs
+from analysis.selection.scoring.legs import corpus_legs
 from ingest import ingest
 from retriever.corpus import Corpus
 from retriever.deploying import deploy

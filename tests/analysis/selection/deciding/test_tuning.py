@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.arrays import IntArray
-from analysis.selection.deciding.tuning import (
-    cross_validate,
-    dissimilarity_chooser,
-    tune_weights,
-    weight_chooser,
-)
+from analysis.selection.deciding.tuning import cross_validate, tune_weights, weight_chooser
 from analysis.selection.record import MeasuredOption, Option
 from retriever.errors import InputError, ShapeError
 
@@ -62,7 +57,6 @@ def test_numbers_are_those_of_what_was_chosen_on_the_other_queries() -> None:
     found = cross_validate(ndcg, lambda queries: int(0 not in queries), rng=rng(), n_folds=4, n_repeats=2)
     assert found.ndcg.tolist() == pytest.approx([0.9, 0.2, 0.3, 0.4])
     assert found.choice == 0
-    assert found.chosen.tolist() == [0.75, 0.25]
 
 
 def test_a_clear_best_weight_is_found_and_reached_out_of_fold() -> None:
@@ -70,7 +64,6 @@ def test_a_clear_best_weight_is_found_and_reached_out_of_fold() -> None:
     ndcg = quality[:, None] + rng(1).normal(0, 0.05, size=(5, 60))
     found = cross_validate(ndcg, weight_chooser(ndcg, home=0), rng=rng())
     assert found.choice == 2
-    assert found.chosen[2] == 1.0
     assert found.ndcg == pytest.approx(ndcg[2])
 
 
@@ -125,46 +118,6 @@ def test_fewer_queries_than_folds_are_left_out_one_by_one() -> None:
     assert cross_validate(ndcg, best_seen(ndcg), rng=rng()).ndcg == pytest.approx(ndcg[1])
 
 
-PAIRS = (("A", "B"), ("A", "C"), ("B", "C"))
-
-
-def test_the_pair_of_the_paper_is_chosen_with_alpha_and_gaps_of_the_queries_learned_from() -> None:
-    n = 40
-    singles = {"A": np.full(n, 0.6), "B": np.full(n, 0.5), "C": np.full(n, 0.2)}
-    similarity = dict(zip(PAIRS, [0.8, 0.1, 0.5], strict=True))
-    # gains go with dissimilarity: α is 1, and the least similar pair has the highest AD
-    gains = {pair: 0.2 * (1 - similarity[pair]) for pair in PAIRS}
-    pairs = {(a, b): np.maximum(singles[a], singles[b]) + gains[a, b] for a, b in PAIRS}
-    chooser = dissimilarity_chooser(similarity, singles, pairs)
-    assert chooser(np.arange(n)) == 1
-    # gains go with closeness: α is 0, and the closest pair has it
-    closeness = {("A", "B"): 0.9, ("A", "C"): 0.0, ("B", "C"): 0.25}
-    pairs = {(a, b): np.maximum(singles[a], singles[b]) + closeness[a, b] / 10 for a, b in PAIRS}
-    assert dissimilarity_chooser(similarity, singles, pairs)(np.arange(n)) == 0
-
-
-def test_the_pair_of_the_paper_depends_on_nothing_but_the_queries_it_is_given() -> None:
-    similarity = dict(zip(PAIRS, [0.8, 0.1, 0.5], strict=True))
-    seen = np.arange(20)
-    for seed in range(20):
-        singles = {key: rng(seed).uniform(size=30) + i / 9 for i, key in enumerate("ABC")}
-        pairs = {pair: rng(100 + seed + i).uniform(size=30) for i, pair in enumerate(PAIRS)}
-        before = dissimilarity_chooser(similarity, singles, pairs)(seen)
-        for values in (*singles.values(), *pairs.values()):
-            values[20:] = rng(int(1e6 * values[0])).uniform(size=10) * 9
-        chooser = dissimilarity_chooser(similarity, singles, pairs)
-        assert chooser(seen) == before
-        ndcg = np.stack(list(pairs.values()))
-        assert cross_validate(ndcg, chooser, rng=rng()).ndcg.shape == (30,)
-
-
-def test_one_pair_has_no_correlation_and_is_chosen_all_the_same() -> None:
-    chooser = dissimilarity_chooser(
-        {("A", "B"): 0.5}, {"A": [0.1, 0.2], "B": [0.3, 0.4]}, {("A", "B"): [0.5, 0.5]}
-    )
-    assert chooser(np.arange(2)) == 0
-
-
 def test_what_cannot_be_tuned_is_refused_with_the_reason() -> None:
     with pytest.raises(ShapeError, match="at least 2 queries, one to learn from and one to judge by, got 1"):
         cross_validate([[0.1]], lambda _: 0, rng=rng())
@@ -179,7 +132,3 @@ def test_what_cannot_be_tuned_is_refused_with_the_reason() -> None:
             tune_weights(mixed, home=0, rng=rng())
     with pytest.raises(ShapeError, match=r"A\+B \(tuned\): expected 4 rows, one per query, got 3"):
         tune_weights([*grid(np.zeros((2, 4))), *grid(np.zeros((1, 3)))], home=0, rng=rng())
-    with pytest.raises(InputError, match="a similarity of each"):
-        dissimilarity_chooser({}, {"A": [0.1], "B": [0.2]}, {("A", "B"): [0.3]})
-    with pytest.raises(ShapeError, match="B: expected 2 rows"):
-        dissimilarity_chooser({("A", "B"): 0.1}, {"A": [0.1, 0.1], "B": [0.2]}, {("A", "B"): [0.3, 0.3]})

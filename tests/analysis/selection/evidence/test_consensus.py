@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from analysis.arrays import FloatArray, ScoreArray
 from analysis.evaluation.search import Documents
 from analysis.rankings import NO_DOCUMENT
-from analysis.selection.evidence import agreement_quality, consensus_ndcg, option_agreement
+from analysis.selection.evidence import agreement_quality, consensus_ndcg
 from analysis.selection.evidence.consensus import look_alikes, vote_shares
-from analysis.selection.record import Option
 from analysis.selection.scoring.legs import DenseLeg
 from retriever.errors import InputError, ShapeError
 
@@ -104,7 +103,7 @@ def test_the_second_round_is_the_ensemble_of_shared_votes() -> None:
     alike = look_alikes(tops)
     votes = np.ones(4)
     for _ in range(2):  # by hand: everybody votes alike, then as their agreement to the fourth power
-        shares = [vote_shares(alike, [judged], votes) for judged in range(4)]
+        shares = [vote_shares(alike, judged, votes) for judged in range(4)]
         ensembles = [
             sum(w / spreads[leg.key] * one for w, leg, one in zip(share, legs, scores, strict=True))
             for share in shares
@@ -126,23 +125,6 @@ def test_agreement_is_a_share_whatever_the_order_of_the_legs(seed: int, n: int, 
         assert (values >= 0).all()
         assert (values <= 1 + 1e-12).all()
         np.testing.assert_allclose(turned[key], values, atol=1e-9)
-
-
-def test_an_option_is_judged_by_the_legs_it_has_not() -> None:
-    legs = crowd({"a": 0.5, "b": 1.0, "c": 1.5})
-    both = Option(weights={"a": 0.5, "b": 0.5}, weighting="equal")
-    found = option_agreement(legs, [both], documents(N_DOCUMENTS), spreads=ones(legs))
-    a, b, c = (leg.scores(slice(None)) for leg in legs)
-    np.testing.assert_allclose(found[0], dcg(a + b, c), atol=1e-12)
-
-
-def test_an_option_of_all_legs_has_no_judge() -> None:
-    legs = crowd({"a": 0.5, "b": 1.0})
-    every = Option(weights={"a": 0.5, "b": 0.5}, weighting="equal")
-    single = Option(weights={"a": 1.0})
-    found = option_agreement(legs, [every, single], documents(N_DOCUMENTS), spreads=ones(legs))
-    assert np.isnan(found[0]).all()
-    assert np.isfinite(found[1]).all()
 
 
 def test_the_document_of_the_query_itself_is_nobodys_hit() -> None:
@@ -183,7 +165,7 @@ def test_bm25_is_heard_as_loud_as_the_models_whatever_its_scale() -> None:
     tops = np.array([np.argsort(-one[:, ::-1], kind="stable")[:, :10] for one in calibrated])
     votes = np.ones(3)
     for _ in range(2):
-        shares = [vote_shares(look_alikes(tops), [judged], votes) for judged in range(3)]
+        shares = [vote_shares(look_alikes(tops), judged, votes) for judged in range(3)]
         ensembles = [sum(w * one for w, one in zip(share, calibrated, strict=True)) for share in shares]
         judged = [dcg(one, np.asarray(other)) for one, other in zip(calibrated, ensembles, strict=True)]
         votes = np.array([value.mean() for value in judged]) ** 4
@@ -212,11 +194,9 @@ def test_how_alike_legs_are_counts_from_what_is_usual() -> None:
 def test_copies_share_a_vote_and_have_none_on_each_other() -> None:
     alike = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     votes = np.ones(4)
-    assert vote_shares(alike, [3], votes).tolist() == [0.25, 0.25, 0.5, 0.0]
-    assert vote_shares(alike, [0], votes) == pytest.approx([0, 0, 0.5, 0.5], abs=1e-5)
-    assert vote_shares(alike, [0, 1, 2, 3], votes).tolist() == [0, 0, 0, 0]
-    assert vote_shares(alike, [0, 2, 3], votes).tolist() == [0, 1, 0, 0]
-    assert vote_shares(alike, [0, 1], np.array([1.0, 1.0, 3.0, 1.0])).tolist() == [0, 0, 0.75, 0.25]
+    assert vote_shares(alike, 3, votes).tolist() == [0.25, 0.25, 0.5, 0.0]
+    assert vote_shares(alike, 0, votes) == pytest.approx([0, 0, 0.5, 0.5], abs=1e-5)
+    assert vote_shares(alike, 2, np.array([2.0, 2.0, 9.0, 6.0])).tolist() == [0.125, 0.125, 0, 0.75]
 
 
 def test_legs_that_cannot_be_judged_are_refused() -> None:

@@ -21,7 +21,8 @@ from analysis.selection.evidence import (
 )
 from analysis.selection.evidence.pseudo_queries import _token_weights
 from analysis.selection.evidence.sentences import sentences_of
-from analysis.selection.scoring.legs import LexicalLeg, corpus_legs
+from analysis.selection.scoring.bm25 import LexicalLeg
+from analysis.selection.scoring.legs import corpus_legs
 from retriever import lexical
 from retriever.corpus import Corpus
 from retriever.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -14,27 +13,20 @@ from analysis.judgements import read_queries
 from analysis.rankings import NO_DOCUMENT
 from analysis.selection.record import Option
 from analysis.selection.scoring.candidates import enumerate_options, fused, weighted
-from analysis.selection.scoring.legs import (
-    CorpusLegs,
-    DenseLeg,
-    LexicalLeg,
-    chunk_legs,
-    corpus_legs,
-    inverse_document_frequencies,
-)
+from analysis.selection.scoring.legs import CorpusLegs, DenseLeg, chunk_legs, corpus_legs
 from analysis.selection.scoring.scoreboard import rank
 from ingest import ChunkSettings, ingest, open_source
 from retriever.corpus import Corpus
 from retriever.deploying import deploy
 from retriever.deployments import planned
 from retriever.errors import InputError, ModelMismatchError, ShapeError
-from retriever.lexical import encode_chunks, encode_query, measured
+from retriever.lexical import measured
 from retriever.models import load_model
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import LEXICAL, Document
 from retriever.search import Searcher
 from retriever.store.embedded import EmbeddedStore
-from retriever.store.protocol import SparseVector, VectorStore
+from retriever.store.protocol import VectorStore
 from retriever.testing import FakeModel
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
@@ -197,34 +189,6 @@ def test_real_models_and_bm25_rank_as_they_are_served(tmp_path: Path) -> None:
                 assert [[found.documents.ids[column] for column in top] for top in of_option] == [
                     [hit.chunk.doc_id for hit in hits] for hits in rankings
                 ], option.label
-
-
-def test_bm25_scores_are_those_of_its_formula() -> None:
-    texts = ["red fox", "red red dog", "", "blue sky over the sea"]
-    spec = measured(texts)
-    leg = LexicalLeg.of([encode_query("red sky", spec)], encode_chunks(texts, spec), scale=2.0)
-    # "over" and "the" are stop words, so lengths are 2, 3, 0, 3 and 2 on average; N = 4, red in 2, sky in 1
-    red, sky = math.log(1 + 2.5 / 2.5), math.log(1 + 3.5 / 1.5)
-
-    def saturated(count: int, length: int) -> float:
-        return count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / 2))
-
-    expected = [red * saturated(1, 2), red * saturated(2, 3), 0, sky * saturated(1, 3)]
-    assert leg.scores(slice(0, 1))[0] == pytest.approx(np.array(expected) / 2, rel=1e-5)
-    assert (leg.n_queries, leg.n_chunks, leg.n_entries) == (1, 4, 2 + 2 + 0 + 3)
-    # ln(1 + (N - n + 0.5) / (n + 0.5)) by hand
-    assert inverse_document_frequencies(np.array([0, 4]), 4) == pytest.approx(
-        [math.log(10), math.log(1 + 0.5 / 4.5)]
-    )
-
-
-def test_queries_without_tokens_score_nothing() -> None:
-    spec = measured(["red fox"])
-    empty = encode_query("", spec)
-    leg = LexicalLeg.of([empty, empty], encode_chunks(["red fox", "dog"], spec))
-    assert leg.scores(slice(None)).tolist() == [[0, 0], [0, 0]]
-    none = SparseVector(indices=np.empty(0, dtype=np.uint32), values=np.empty(0, dtype=np.float32))
-    assert LexicalLeg.of([encode_query("red", spec)], [none]).scores(slice(None)).tolist() == [[0]]
 
 
 def test_halved_vectors_score_like_whole_ones() -> None:

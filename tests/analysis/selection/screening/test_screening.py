@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.selection.plan_tables import screening_table
 from analysis.selection.screening.record import Screening, ScreeningProgress
 from analysis.selection.screening.run import screen
+from analysis.selection.screening.table import screening_table
 from analysis.stored import compare_corpus
 from ingest import ChunkSettings, ingest, open_source
 from retriever.corpus import Corpus
