@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any, TypeAlias
 
@@ -12,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.arrays import AnyFloatArray, FloatArray, check_floats, check_rows
 from retriever.errors import ShapeError
+from retriever.models.threads import available_cores
 
 Blocks: TypeAlias = Callable[[], Iterable[Sequence[ArrayLike]]]
 """Starts over at each call; each block has the same chunks of each model, as rows."""
@@ -66,17 +69,18 @@ def centres(blocks: Blocks) -> list[Centre]:
         is not finite.
     """
     totals: list[_Total] = []
-    for index, block in enumerate(blocks()):
-        if index == 0:
-            totals = [_Total(name=f"vectors of model {number}") for number in range(len(block))]
-        if not totals or len(block) != len(totals):
-            raise ShapeError(
-                f"blocks: expected the vectors of {len(totals) or 'at least one'} model(s) in each, got "
-                f"{len(block)} in block {index}. Give every model in every block."
-            )
-        for total, vectors in zip(totals, block, strict=True):
-            total.add(vectors)
-            check_rows(name=total.name, got=total.n_chunks, expected=totals[0].n_chunks, of="chunk")
+    with _threads() as threads:
+        for index, block in enumerate(blocks()):
+            if index == 0:
+                totals = [_Total(name=f"vectors of model {number}") for number in range(len(block))]
+            if not totals or len(block) != len(totals):
+                raise ShapeError(
+                    f"blocks: expected the vectors of {len(totals) or 'at least one'} model(s) in each, got "
+                    f"{len(block)} in block {index}. Give every model in every block."
+                )
+            list(threads.map(_Total.add, totals, block))
+            for total in totals:
+                check_rows(name=total.name, got=total.n_chunks, expected=totals[0].n_chunks, of="chunk")
     if not totals:
         raise ShapeError("blocks: expected at least one, got none. Give vectors of at least one chunk.")
     return [total.centre() for total in totals]
@@ -99,13 +103,15 @@ def alignments(
     norms = np.zeros(len(around))
     norm_products = np.zeros((len(around), len(around)))
     n_chunks = 0
-    for block in blocks():
-        centred, row_norms = _centred(block, around, dtype=dtype)
-        for i, j in pairs:
-            crosses[i, j] += centred[i].T @ centred[j]
-        norms += row_norms.sum(axis=1)
-        norm_products += row_norms @ row_norms.T
-        n_chunks += row_norms.shape[1]
+    with _threads() as threads:
+        for block in blocks():
+            found = list(threads.map(partial(_centred, dtype=dtype), around, block))
+            row_norms = np.stack([lengths for _, lengths in found])
+            for i, j in pairs:
+                crosses[i, j] += found[i][0].T @ found[j][0]
+            norms += row_norms.sum(axis=1)
+            norm_products += row_norms @ row_norms.T
+            n_chunks += row_norms.shape[1]
     _check_same_chunks(n_chunks, around[0].n_chunks)
     _check_not_constant(norms, around)
     products = np.empty_like(norm_products)
@@ -140,16 +146,17 @@ class _Total:
         return Centre(n_chunks=self.n_chunks, mean=self._sum / self.n_chunks, largest=self._largest or 1.0)
 
 
+def _threads() -> ThreadPoolExecutor:
+    """Return threads for what numpy does on one core: all but the products."""
+    return ThreadPoolExecutor(available_cores())
+
+
 def _centred(
-    block: Sequence[ArrayLike], around: Sequence[Centre], *, dtype: type[np.floating[Any]]
-) -> tuple[list[NDArray[np.floating[Any]]], FloatArray]:
-    """Return each model's centred vectors, and their squared lengths, shape (n_models, n_rows)."""
-    centred, row_norms = [], []
-    for centre, vectors in zip(around, block, strict=True):
-        values = centre.centred(vectors)
-        row_norms.append(np.einsum("ij,ij->i", values, values))
-        centred.append(values.astype(dtype, copy=False))
-    return centred, np.stack(row_norms)
+    centre: Centre, vectors: ArrayLike, *, dtype: type[np.floating[Any]]
+) -> tuple[NDArray[np.floating[Any]], FloatArray]:
+    """Return a model's centred vectors, and their squared lengths, shape (n_rows,)."""
+    values = centre.centred(vectors)
+    return values.astype(dtype, copy=False), np.einsum("ij,ij->i", values, values)
 
 
 def _check_same_chunks(got: int, expected: int) -> None:

@@ -26,7 +26,7 @@ from retriever.errors import ShapeError
 FEWEST_FOR_DEBIASED = 4
 """The unbiased estimator divides by n - 3."""
 
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 8192
 _EXACT_CHUNKS = 16_384  # up to so many, products in float64 take seconds
 _EQUIDISTANT = 1e-12  # unbiased over biased self-similarity; what rounding leaves of zero
 _SURE = 0.1  # the same; below it, removing the bias magnifies the rounding of float32 past 1e-6
