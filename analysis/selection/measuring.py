@@ -102,7 +102,7 @@ class JudgedLegs:
         if not pairs:
             return []
         order = expect(pairs, self.quality).mean.argsort()[::-1][:_TUNED_PAIRS]
-        tell(f"tuning the weights of {len(order)} pairs in folds of the queries")
+        tell(f"tuning weights in folds of the queries, pairs: {len(order)}")
         tuned = []
         for pair in (pairs[int(place)] for place in order):
             first, second = pair.models
