@@ -198,6 +198,7 @@ def _evaluate(  # noqa: PLR0913  # those of collect_corpus
             keys=keys,
             models=models,
             ks=ks if collection.queries else None,
+            drop_own=collection.drop_own,
         )
     return evaluate_corpus(
         corpus,

@@ -85,6 +85,7 @@ def compare_corpus(  # noqa: PLR0913  # all but the first by name
     models: Mapping[str, EmbeddingModel] | None = None,
     pairs: Sequence[Pair] | None = None,
     ks: Sequence[int] | None = None,
+    drop_own: bool = False,
 ) -> Evaluation:
     """Measure how alike the models of a corpus are, without judgements.
 
@@ -96,7 +97,7 @@ def compare_corpus(  # noqa: PLR0913  # all but the first by name
         Text by query id; None for the similarity of the vectors alone, which loads no model.
     keys, models
         As in `evaluate_corpus`.
-    pairs, ks
+    pairs, ks, drop_own
         See `analysis.compare`.
 
     Raises
@@ -113,7 +114,12 @@ def compare_corpus(  # noqa: PLR0913  # all but the first by name
     vectors = query_vectors(corpus, chosen, tuple(asked.values()), given=models)
     with stored_vectors(corpus, chosen) as stored:
         return compare(
-            stored.models(vectors), query_ids=tuple(asked), chunk_documents=stored.doc_ids, pairs=pairs, ks=ks
+            stored.models(vectors),
+            query_ids=tuple(asked),
+            chunk_documents=stored.doc_ids,
+            pairs=pairs,
+            ks=ks,
+            drop_own=drop_own,
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import Judgements, read_judgements
+from analysis.evaluation import Evaluation, ModelVectors, compare
 from analysis.framework.dissimilarity import similarities_by_pair
 from analysis.rankings import own_documents
 from analysis.selection.evidence import (
@@ -27,9 +28,8 @@ from analysis.selection.evidence import (
 )
 from analysis.selection.record import Option
 from analysis.selection.scoring.candidates import enumerate_options
-from analysis.selection.scoring.legs import corpus_legs
+from analysis.selection.scoring.legs import DenseLeg, corpus_legs
 from analysis.selection.scoring.scoreboard import measure
-from analysis.stored import compare_corpus
 from benchmarks.quality import SHARED
 from retriever.corpus import Corpus
 from retriever.store.protocol import VectorStore
@@ -128,7 +128,7 @@ def measure_collection(store: VectorStore, name: str, data: Path, *, drop_own: b
     """
     judgements = read_judgements(data / "queries.jsonl", data / "qrels" / "test.tsv")
     with Corpus.open(store, name) as corpus:
-        options, ndcg, consensus = _ranked(corpus, judgements, drop_own=drop_own)
+        options, ndcg, consensus, compared = _measured(corpus, judgements, drop_own=drop_own)
         rng = np.random.default_rng(seed)
         evidence = {
             "consensus": consensus,
@@ -136,7 +136,6 @@ def measure_collection(store: VectorStore, name: str, data: Path, *, drop_own: b
             "sentences": sentence_quality(corpus, n=PSEUDO_QUERIES, rng=rng),
             "published": published_quality(read_published(PUBLISHED), corpus.manifest.keys),
         }
-        compared = compare_corpus(corpus, queries=judgements.queries)
     return Measured(
         name=name,
         options=options,
@@ -151,13 +150,23 @@ def measure_collection(store: VectorStore, name: str, data: Path, *, drop_own: b
     )
 
 
-def _ranked(
+def _measured(
     corpus: Corpus, judgements: Judgements, *, drop_own: bool
-) -> tuple[tuple[Option, ...], FloatArray, dict[str, float]]:
+) -> tuple[tuple[Option, ...], FloatArray, dict[str, float], Evaluation]:
     keys = corpus.manifest.keys
     with corpus_legs(corpus, keys, judgements.texts, with_lexical=True) as legs:
         own = own_documents(judgements.query_ids, legs.documents.ids) if drop_own else None
         consensus = agreement_quality(legs.legs, legs.documents, spreads=legs.spreads, own=own)
         options = enumerate_options(keys, legs.spreads, quality=consensus, lexical=True)
         measured = measure(legs.legs, options, legs.documents, judgements, drop_own=drop_own)
-    return options, np.stack([one.ndcg for one in measured]), dict(consensus)
+        compared = compare(
+            [
+                ModelVectors(key=leg.key, queries=leg.queries, chunks=leg.chunks)
+                for leg in legs.legs
+                if isinstance(leg, DenseLeg)
+            ],
+            query_ids=judgements.query_ids,
+            chunk_documents=legs.chunk_documents,
+            drop_own=drop_own,
+        )
+    return options, np.stack([one.ndcg for one in measured]), dict(consensus), compared

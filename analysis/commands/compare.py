@@ -11,6 +11,7 @@ from rich.console import Console
 from analysis.commands.options import (
     CostOption,
     CutoffsOption,
+    DropOwnOption,
     ModelsOption,
     NoFiguresOption,
     OutOption,
@@ -31,6 +32,7 @@ def compare(
     queries: Annotated[
         Path | None, typer.Option(help="Queries, JSON lines with _id and text (BEIR); without them only CKA.")
     ] = None,
+    drop_own: DropOwnOption = False,
     k: CutoffsOption = None,
     cost: CostOption = False,
     out: OutOption = None,
@@ -54,6 +56,8 @@ def compare(
 
     if k and queries is None:
         raise InputError("--k: expected --queries as well, got none. Without queries only CKA can be told.")
+    if drop_own and queries is None:
+        raise InputError("--drop-own: expected --queries as well, got none. It is about what queries find.")
     check_out(out, overwrite=overwrite, figures=not no_figures)
     asked = {} if queries is None else read_queries(queries)
     if not asked:
@@ -63,7 +67,7 @@ def compare(
         )
     results = collect_results(
         open_store(store, url=url, api_key=api_key),
-        [Collection(corpus=corpus, queries=asked)],
+        [Collection(corpus=corpus, queries=asked, drop_own=drop_own)],
         keys=keys_of(models),
         settings=Settings(ks=tuple(k)) if k else Settings(),
         cost=cost,

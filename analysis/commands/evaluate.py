@@ -13,6 +13,7 @@ from analysis.commands.options import (
     ConfidenceOption,
     CostOption,
     CutoffsOption,
+    DropOwnOption,
     MinimumGainOption,
     ModelsOption,
     NoFiguresOption,
@@ -42,9 +43,7 @@ def evaluate(
     queries: Annotated[Path, typer.Option(help="Queries, JSON lines with _id and text (BEIR).")],
     qrels: Annotated[Path, typer.Option(help="Judgements, tab-separated with header (BEIR), or TREC qrels.")],
     models: ModelsOption = "",
-    drop_own: Annotated[
-        bool, typer.Option("--drop-own", help="Drop hits whose document id is the query's id (ArguAna).")
-    ] = False,
+    drop_own: DropOwnOption = False,
     k: CutoffsOption = None,
     grid: Annotated[
         str, typer.Option(help="Further weights of the first model of each pair, as 0.3,0.7.")

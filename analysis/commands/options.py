@@ -42,6 +42,9 @@ AggregateOption: TypeAlias = Annotated[
 CostOption: TypeAlias = Annotated[
     bool, typer.Option("--cost", help="Also measure what each model takes to embed, on 64 stored chunks.")
 ]
+DropOwnOption: TypeAlias = Annotated[
+    bool, typer.Option("--drop-own", help="Drop hits whose document id is the query's id (ArguAna).")
+]
 OutOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for all numbers, tables (CSV, LaTeX) and figures (SVG, PNG)."),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from analysis.commands.options import (
     ConfidenceOption,
+    DropOwnOption,
     MinimumGainOption,
     SeedOption,
     note,
@@ -85,9 +86,7 @@ def select(  # the options of the command
         bool, typer.Option("--no-cost", help="Do not measure costs, for which 64 chunks are embedded again.")
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="Show every option.")] = False,
-    drop_own: Annotated[
-        bool, typer.Option("--drop-own", help="Drop hits whose document id is the query's id (ArguAna).")
-    ] = False,
+    drop_own: DropOwnOption = False,
     collection: Annotated[
         str,
         typer.Option(help="What the documents are called in public, to warn of models trained on them."),

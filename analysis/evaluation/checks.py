@@ -69,12 +69,12 @@ def check_different(model: ModelVectors) -> None:
 
 
 def checked_ks(ks: Sequence[int] | None, *, n_chunks: int) -> tuple[int, ...]:
-    """Return the cutoffs of overlaps; None is `DEFAULT_K`, or the number of chunks where that is smaller.
+    """Return the cutoffs of overlaps; None is `DEFAULT_K`, or `n_chunks` where that is smaller.
 
     Raises
     ------
     ShapeError
-        If one is below 1 or above the number of chunks.
+        If one is below 1 or above the number of chunks that every query may find.
     InputError
         If there is none, or one twice.
     """
@@ -89,8 +89,8 @@ def checked_ks(ks: Sequence[int] | None, *, n_chunks: int) -> tuple[int, ...]:
         check_k(k)
         if k > n_chunks:
             raise ShapeError(
-                f"k: expected a cutoff of at most {n_chunks}, the number of chunks, got {k}. Every model "
-                f"finds the same chunks there. Lower k, or leave it out."
+                f"k: expected a cutoff of at most {n_chunks}, the number of chunks that every query may "
+                f"find, got {k}. All models find the same chunks there. Lower k, or leave it out."
             )
     return tuple(ks)
 

@@ -21,7 +21,7 @@ from analysis.evaluation.record import (
 from analysis.evaluation.search import Documents, Rankings, search
 from analysis.judgements import Judgements, check_documents
 from analysis.measures import Grades, JudgedDocuments
-from analysis.rankings import own_documents
+from analysis.rankings import NO_DOCUMENT, own_documents
 from analysis.similarity import overlaps, pairwise_cka
 from retriever.errors import InputError
 
@@ -54,15 +54,16 @@ def evaluate(  # noqa: PLR0913  # two inputs by position would be mixed up; all 
     pairs
         Which pairs to combine, by keys; None for all.
     ks
-        Cutoffs of the overlaps, in chunks, at most all; the first stands for a pair. None for 10,
-        or the number of chunks where that is smaller.
+        Cutoffs of the overlaps, in chunks, at most as many as every query may find; the first stands
+        for a pair. None for 10, or that number where it is smaller.
     grid
         Further weights of the first model of each pair, in [0, 1], that differ in two decimals.
     aggregate
         A document scores as the mean of so many of its best chunks, or of all where it has fewer;
         1, its best chunk, is the paper's.
     drop_own
-        Whether to drop hits whose document id equals the query id (ArguAna).
+        Whether to drop hits whose document id equals the query id (ArguAna), from rankings and
+        overlaps.
 
     Raises
     ------
@@ -81,12 +82,12 @@ def evaluate(  # noqa: PLR0913  # two inputs by position would be mixed up; all 
         check_pairing(keys)
     chosen = ordered_pairs(keys, pairs)
     plans = plan_singles(keys) + plan_pairs(chosen, spreads=spreads, grid=checked_grid(grid))
-    cutoffs = checked_ks(ks, n_chunks=len(chunk_documents))
     _check_aggregate(aggregate)
     check_documents(judgements, set(chunk_documents))
-    _check_different(models, chosen)
     documents = Documents.of(chunk_documents)
     own = own_documents(judgements.query_ids, documents.ids) if drop_own else None
+    cutoffs = checked_ks(ks, n_chunks=_n_findable(documents, own))
+    _check_different(models, chosen)
     rankings = search(models, plans, documents, depth=max(cutoffs), own=own, aggregate=aggregate)
     candidates = measure(plans, rankings, documents, judgements)
     return Evaluation(
@@ -99,13 +100,14 @@ def evaluate(  # noqa: PLR0913  # two inputs by position would be mixed up; all 
     )
 
 
-def compare(
+def compare(  # noqa: PLR0913  # all but the first by name
     models: Sequence[ModelVectors],
     *,
     query_ids: Sequence[str],
     chunk_documents: Sequence[str],
     pairs: Sequence[Pair] | None = None,
     ks: Sequence[int] | None = None,
+    drop_own: bool = False,
 ) -> Evaluation:
     """Measure how alike models are, without judgements.
 
@@ -115,7 +117,7 @@ def compare(
         At least two; rows of `queries` in the order of `query_ids`.
     query_ids
         Names of the queries; none for the similarity of the vectors alone.
-    chunk_documents, pairs, ks
+    chunk_documents, pairs, ks, drop_own
         As in `evaluate`.
 
     Returns
@@ -132,10 +134,11 @@ def compare(
     keys = [model.key for model in models]
     check_pairing(keys)
     chosen = ordered_pairs(keys, pairs)
-    cutoffs = _cutoffs_of_queries(query_ids, ks, n_chunks=len(chunk_documents))
-    _check_different(models, chosen)
     documents = Documents.of(chunk_documents)
-    tops = search(models, [], documents, depth=max(cutoffs)).chunks if cutoffs else {}
+    own = own_documents(query_ids, documents.ids) if drop_own else None
+    cutoffs = _cutoffs_of_queries(query_ids, ks, n_chunks=_n_findable(documents, own))
+    _check_different(models, chosen)
+    tops = search(models, [], documents, depth=max(cutoffs), own=own).chunks if cutoffs else {}
     return Evaluation(
         query_ids=tuple(query_ids),
         singles=(),
@@ -201,6 +204,21 @@ def _similarities(
             )
         )
     return tuple(similarities)
+
+
+def _n_findable(documents: Documents, own: IntArray | None) -> int:
+    """Return how many chunks every query may find: all but those of its own document."""
+    chunks = documents.chunks
+    if own is None or not len(own):
+        return chunks.n_chunks
+    sizes = np.bincount(chunks.document)
+    largest = int(np.where(own == NO_DOCUMENT, 0, sizes[own]).max())
+    if largest == chunks.n_chunks:
+        raise InputError(
+            f"drop_own: expected documents beside the query's own, got {documents.ids[0]} alone. Keep own "
+            f"hits, or add documents."
+        )
+    return chunks.n_chunks - largest
 
 
 def _paired(models: Sequence[ModelVectors], pairs: Sequence[Pair]) -> list[ModelVectors]:

@@ -26,6 +26,7 @@ from retriever.models.threads import available_cores
 _BLOCK_BYTES = 2**30
 _FULL_BYTES = 2**26
 _CONVERTED_ROWS = 8192
+_UNFINDABLE = np.float32(-2)  # less than any cosine, and so is its weighted sum with itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,9 +85,10 @@ def search(  # noqa: PLR0913  # all but the first three by name
     documents
         Of the chunks.
     depth
-        How many chunks of each model, at most all.
+        How many chunks of each model, at most as many as every query may find.
     own : int64, shape (n_queries,)
-        As in `rank_documents`.
+        The document that each query must find neither whole nor by its chunks, see `own_documents`;
+        None to keep all hits.
     aggregate
         How many of its best chunks a document is scored by.
     """
@@ -145,6 +147,8 @@ class _Searcher:
 
     def block(self, rows: slice, own: IntArray | None) -> _Block:
         scores = self._score(rows)
+        if own is not None:
+            self._hide(scores, own)
         n_queries, n_models, _ = scores.shape
         documents = np.empty((len(self._plans), n_queries, self._k), dtype=np.int64)
         chunks = np.empty((n_models, n_queries, self._depth), dtype=np.int64)
@@ -190,6 +194,11 @@ class _Searcher:
         for place, model in enumerate(self._models):
             _products(model.queries[rows], model.chunks, scores[:, place])
         return scores
+
+    def _hide(self, scores: ScoreArray, own: IntArray) -> None:
+        """Put the chunks of each query's own document behind all others, for every model."""
+        for query in np.flatnonzero(own != NO_DOCUMENT):
+            scores[query, :, self._chunks.document == own[query]] = _UNFINDABLE
 
     def _first(self, scores: ScoreArray, first: FirstChunks) -> IntArray:
         top = first.columns[:, : self._depth].copy()

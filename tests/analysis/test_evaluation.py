@@ -253,6 +253,35 @@ def test_a_query_that_is_a_document_can_be_kept_from_finding_itself(
         assert candidate.ndcg.tolist() == pytest.approx(expected, abs=1e-9)
 
 
+def test_what_is_kept_from_being_found_is_no_likeness_either(
+    judgements: Judgements, chunk_documents: list[str]
+) -> None:
+    both = models("A", "B")
+    chunk_documents[:2] = ["d3", "d3"]
+    for model in both:
+        model.queries[-1] = model.chunks[0]  # the question d3 is this chunk of d3
+    given = {"chunk_documents": chunk_documents, "ks": [5], "drop_own": True}
+    judged = evaluate(both, judgements=judgements, spreads=SPREADS, **given)
+    asked = compare(both, query_ids=judgements.query_ids, **given)
+    own = np.array(judgements.query_ids)[:, None] == np.array(chunk_documents)
+    tops = [top_k(np.where(own, -9, model.queries @ model.chunks.T), 5) for model in both]
+    expected = jaccard(*tops).tolist()
+    for found in (judged, asked):
+        assert found.similarities[0].overlaps[0].jaccard.tolist() == pytest.approx(expected)
+
+
+def test_a_cutoff_counts_the_chunks_that_a_query_that_is_a_document_may_find(
+    judgements: Judgements, chunk_documents: list[str]
+) -> None:
+    given = {"query_ids": judgements.query_ids, "chunk_documents": chunk_documents, "drop_own": True}
+    most = N_CHUNKS - chunk_documents.count("d3")
+    assert compare(models("A", "B"), ks=[most], **given).similarities[0].overlaps[0].jaccard.tolist()[-1] == 1
+    with pytest.raises(InputError, match=f"at most {most}, the number of chunks that every query may find"):
+        compare(models("A", "B"), ks=[most + 1], **given)
+    with pytest.raises(InputError, match="documents beside the query's own, got d3 alone"):
+        compare(models("A", "B"), **{**given, "chunk_documents": ["d3"] * N_CHUNKS})
+
+
 def test_chosen_pairs_only_in_the_order_of_the_models(
     judgements: Judgements, chunk_documents: list[str]
 ) -> None:
@@ -391,7 +420,7 @@ def test_a_corpus_without_chunks_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"ks": [91]}, "at most 90, the number of chunks, got 91"),
+        ({"ks": [91]}, "at most 90, the number of chunks that every query may find, got 91"),
         ({"ks": [0]}, "cutoff of at least 1, got 0"),
         ({"ks": []}, "at least one cutoff and each once, got none"),
         ({"ks": [3, 3]}, "each once, got 3, 3"),

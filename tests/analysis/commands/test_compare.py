@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from analysis.results.folder import read_results
 
 Command = Callable[..., Any]
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 @pytest.fixture
@@ -78,3 +80,26 @@ def test_what_cannot_be_compared_is_refused_with_2(
     assert ran.err.startswith("error: ")
     assert len(ran.err.splitlines()) == 1
     assert ran.out == ""
+
+
+def test_a_question_that_is_a_document_can_be_kept_from_finding_itself(
+    compare: Command, tmp_path: Path
+) -> None:
+    queries = tmp_path / "queries.jsonl"
+    lines = [
+        json.dumps({"_id": path.name, "text": path.read_text(encoding="utf-8")})
+        for path in sorted((EXAMPLES / "handbook").iterdir())
+    ]
+    queries.write_text("\n".join(lines), encoding="utf-8")
+    asked = ("--queries", queries, "--k", "1", "--json")
+    kept, dropped = (
+        compare(*asked, *more).json["similarities"][0]["jaccard@1"] for more in ((), ("--drop-own",))
+    )
+    assert kept == 1
+    assert dropped < 1
+
+
+def test_dropping_own_hits_without_queries_is_refused(compare: Command) -> None:
+    refused = compare("--drop-own")
+    assert refused.status == 2
+    assert "--drop-own: expected --queries as well, got none." in refused.err
