@@ -27,7 +27,9 @@ POWER = 0.8
 """How likely the number of `queries_needed` decides, if the gain is what it seems to be."""
 
 _BLOCK_DRAWS = 2_000_000
-_ROUNDING = 1e-12  # half an ulp of a mean must not turn "no gain" into a gain
+ROUNDING = 1e-12
+"""Half an ulp of a mean must not turn "no gain" into a gain."""
+
 _DRAWS_AT_LEVEL = 4
 
 
@@ -354,7 +356,7 @@ def queries_needed(
     gains = check_floats(differences, name="differences", ndim=1).astype(np.float64)
     check_confidence(confidence)
     excess = float(gains.mean()) - minimum_gain
-    if excess <= 0:
+    if excess <= ROUNDING:
         return None
     level = (1 - confidence) / n_candidates
     normal = NormalDist()
@@ -387,14 +389,14 @@ def _interval(estimate: float, resampled: FloatArray, *, confidence: float) -> I
 
 
 def _share_below(resampled: FloatArray, minimum_gain: float) -> float:
-    count = int(np.count_nonzero(resampled <= minimum_gain + _ROUNDING))
+    count = int(np.count_nonzero(resampled <= minimum_gain + ROUNDING))
     return (1 + count) / (1 + len(resampled))
 
 
 def _sign_floor(differences: FloatArray, *, minimum_gain: float) -> float:
-    differs = np.abs(differences - minimum_gain) > _ROUNDING
+    differs = np.abs(differences - minimum_gain) > ROUNDING
     if minimum_gain > 0:
-        differs &= np.abs(differences) > _ROUNDING
+        differs &= np.abs(differences) > ROUNDING
     return 2.0 ** -int(np.count_nonzero(differs))
 
 
@@ -405,8 +407,8 @@ def _t_test(pairs: FloatArray, halves: FloatArray) -> FloatArray:
     largest = np.zeros(len(pairs))
     for half in halves:
         mean, error = _mean_and_error(pairs - half)
-        sure = np.where(mean > _ROUNDING, -np.inf, np.inf)
-        statistic = np.divide(-mean, error, out=sure, where=error > _ROUNDING)
+        sure = np.where(mean > ROUNDING, -np.inf, np.inf)
+        statistic = np.divide(-mean, error, out=sure, where=error > ROUNDING)
         largest = np.maximum(largest, stdtr(max(1, pairs.shape[1] - 1), statistic))
     return largest
 

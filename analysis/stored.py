@@ -16,6 +16,7 @@ from analysis.judgements import Judgements, check_documents
 from retriever.corpus import Corpus
 from retriever.errors import InputError, StoreError
 from retriever.models.protocol import EmbeddingModel
+from retriever.payload import document_of
 from retriever.search import stored_models
 
 
@@ -193,7 +194,7 @@ def _write_vectors(corpus: Corpus, paths: Mapping[str, Path]) -> list[str]:
     with _writing(), ExitStack() as stack:
         files = {key: stack.enter_context(path.open("wb")) for key, path in paths.items()}
         for points in corpus.complete_blocks(list(paths)):
-            doc_ids += [point.payload["doc_id"] for point in points]
+            doc_ids += [document_of(point.payload) for point in points]
             for key, file in files.items():
                 file.write(np.array([point.vectors[key] for point in points], dtype=np.float32).tobytes())
     return doc_ids

@@ -120,7 +120,7 @@ def quality_table(
         title=f"How well they retrieve: {len(evaluation.query_ids):,} judged queries, "
         f"{evaluation.n_documents:,} documents, {evaluation.n_chunks:,} chunks",
         title_justify="left",
-        caption=f"in brackets: {verdict.confidence:.0%} intervals over queries; *: to be served",
+        caption=f"in brackets: {100 * verdict.confidence:.4g}% intervals over queries; *: to be served",
         caption_justify="left",
     )
     table.add_column("candidate", overflow="fold")  # the star must not be cut off

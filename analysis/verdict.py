@@ -15,6 +15,7 @@ import numpy as np
 from analysis.arrays import FloatArray
 from analysis.evaluation import CUTOFF, Candidate, Evaluation
 from analysis.resampling import (
+    ROUNDING,
     Interval,
     bootstrap_gains,
     check_confidence,
@@ -335,7 +336,7 @@ def _tested(  # noqa: PLR0913  # the options of conclude
 def _decision(best: Scored | None, single: Scored, *, is_proven: bool, minimum_gain: float) -> Decision:
     if is_proven:
         return "deploy"
-    if best is None or best.mean - single.mean <= minimum_gain:
+    if best is None or best.mean - single.mean <= minimum_gain + ROUNDING:
         return "do not combine"
     return "not enough evidence"
 

@@ -101,6 +101,12 @@ def _override(payload: dict[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return hidden
 
 
+def document_of(payload: Mapping[str, Any]) -> str:
+    """Return the document of a chunk; that of a LlamaIndex node that was given is the node's source."""
+    doc_id: str = payload[OWN_FIELD].get("source_id", payload["doc_id"])
+    return doc_id
+
+
 def text_hash(text: str) -> str:
     """Return 16 hexadecimal digits by which chunks with this embedded text are found."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -39,7 +39,7 @@ def corpus_status(store: VectorStore, name: str) -> CorpusStatus:
         vectors = [*manifest.keys, *manifest.derived]
         return CorpusStatus(
             manifest=manifest,
-            documents=len(corpus.document_ids()),
+            documents=len(set(corpus.stored_document_ids())),
             chunks=corpus.count_chunks(),
             missing={name: corpus.count_chunks(missing_vector(name)) for name in vectors},
             deployment=corpus.served,

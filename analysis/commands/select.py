@@ -132,6 +132,7 @@ def select(  # the options of the command
             return
         if judgements is not None:
             _note(judgements, opened, quiet=quiet)
+        _check_strangers(_strangers(opened, names), names, wishes=wishes, deploy=deploy)
         screening = _screened(opened, names, texts, over_length=over_length, seed=seed, quiet=quiet)
         if screening is not None and len(screening.stored) + wishes.lexical < _FEWEST:
             _show_screening(screening, as_json=json)
@@ -180,6 +181,24 @@ def _strangers(corpus: Corpus, names: Sequence[str]) -> list[str]:
     return [name for name in names if stored_key(corpus, name) is None]
 
 
+def _check_strangers(strangers: Sequence[str], names: Sequence[str], *, wishes: Wishes, deploy: bool) -> None:
+    """Refuse what a screening cannot do, which candidates without vectors in the corpus need."""
+    if not strangers:
+        return
+    unknown = ", ".join(strangers)
+    if wishes.drop_own:
+        raise InputError(
+            f"--drop-own: expected candidates that the corpus has vectors of, got {unknown} as well: on a "
+            f"sample a query cannot be kept from its own document. Ingest with them, or leave them out."
+        )
+    asked = "--gate" if wishes.gate is not None else "--deploy" if deploy else ""
+    if asked and len(names) - len(strangers) + wishes.lexical < _FEWEST:
+        raise InputError(
+            f"{asked}: expected two candidates that the corpus has vectors of, BM25 counted, got too few "
+            f"beside {unknown}, which are only screened. Ingest with them first, or leave {asked} out."
+        )
+
+
 def _show_plan(  # the options of the command
     corpus: Corpus,
     names: Sequence[str],
@@ -198,7 +217,7 @@ def _show_plan(  # the options of the command
     found = plan_selection(
         corpus,
         names,
-        queries=0 if texts is None else texts,
+        queries=texts,
         rng=np.random.default_rng(wishes.seed),
         lexical=wishes.lexical,
         load=partial(load_afresh, over_length=over_length),

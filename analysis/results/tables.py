@@ -242,4 +242,5 @@ def _with_interval(measure: str) -> tuple[Column, ...]:
 
 def _interval_note(results: Results) -> str:
     settings = results.settings
-    return f"Low and high bound {settings.confidence:.0%} intervals over queries (seed {settings.seed})."
+    confidence = f"{100 * settings.confidence:.4g}%"
+    return f"Low and high bound {confidence} intervals over queries (seed {settings.seed})."

@@ -10,9 +10,10 @@ from analysis.selection.planning.record import ModelPlan, Range, SelectionPlan
 from analysis.selection.planning.trial import Measured, Trial, option_seconds
 from analysis.selection.record import Option
 from analysis.selection.scoring.candidates import enumerate_options
+from analysis.selection.scoring.legs import CHUNKS_FOR_QUERIES
 from analysis.selection.screening.models import Load, Source
 from analysis.selection.screening.run import LARGEST, SMALLEST
-from analysis.selection.screening.sampling import CHUNKS_PER_QUERY
+from analysis.selection.screening.sampling import CHUNKS_PER_QUERY, FEWEST_QUERIES
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models import load_model
@@ -26,7 +27,7 @@ def plan_selection(  # noqa: PLR0913  # all but the first two by name
     corpus: Corpus,
     models: Sequence[EmbeddingModel | str],
     *,
-    queries: Sequence[str] | int,
+    queries: Sequence[str] | None,
     rng: np.random.Generator,
     lexical: bool = True,
     measure: bool = True,
@@ -44,7 +45,7 @@ def plan_selection(  # noqa: PLR0913  # all but the first two by name
     models
         Candidates, as in `screen`.
     queries
-        Texts, or how many would be made of the corpus.
+        Texts; None for chunks of the corpus in their place, which models of the corpus need not embed.
     rng
         Draws what is embedded for the estimate.
     lexical
@@ -76,8 +77,8 @@ def plan_selection(  # noqa: PLR0913  # all but the first two by name
     planner = _Planner(
         corpus,
         n_chunks=n_chunks,
-        n_queries=queries if isinstance(queries, int) else len(set(queries)),
-        sample=Range(least=min(smallest, n_chunks), most=min(largest, n_chunks)),
+        n_queries=0 if queries is None else len(set(queries)),
+        sample=_sample(smallest, largest, n_chunks=n_chunks, asks_chunks=queries is None),
         paces=paces or {},
     )
     planned = [planner.plan(Source.of(corpus, model, load), trial) for model in models]
@@ -89,7 +90,12 @@ def plan_selection(  # noqa: PLR0913  # all but the first two by name
         chunks=n_chunks,
         models=tuple(planned),
         options=len(options),
-        option_seconds=option_seconds(options, dimensions, n_queries=planner.n_queries, n_chunks=n_chunks),
+        option_seconds=option_seconds(
+            options,
+            dimensions,
+            n_queries=min(CHUNKS_FOR_QUERIES, n_chunks) if queries is None else planner.n_queries,
+            n_chunks=n_chunks,
+        ),
         temporary_bytes=_BYTES_PER_NUMBER * n_chunks * sum(dimensions.values()),
         embedded=0 if trial is None else trial.n_texts,
     )
@@ -129,6 +135,15 @@ class _Planner:
             corpus_chunks=0 if stored else self._n_chunks,
             bytes_per_chunk=None if spec is None else _BYTES_PER_NUMBER * spec.dimensions,
         )
+
+
+def _sample(smallest: int, largest: int, *, n_chunks: int, asks_chunks: bool) -> Range:
+    """Return how many chunks a screening embeds, with those that stand in for queries."""
+    least, most = (
+        size + max(FEWEST_QUERIES, size // CHUNKS_PER_QUERY) if asks_chunks else size
+        for size in (smallest, largest)
+    )
+    return Range(least=min(least, n_chunks), most=min(most, n_chunks))
 
 
 def _options(keys: Sequence[str], *, lexical: bool) -> tuple[Option, ...]:

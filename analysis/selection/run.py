@@ -26,12 +26,11 @@ from analysis.selection.record import MeasuredOption, Option
 from analysis.selection.rows import best_guess, option_rows
 from analysis.selection.scoring.bm25 import LexicalLeg
 from analysis.selection.scoring.candidates import enumerate_options, weighted
-from analysis.selection.scoring.legs import CorpusLegs, chunk_legs, corpus_legs
+from analysis.selection.scoring.legs import CHUNKS_FOR_QUERIES, CorpusLegs, chunk_legs, corpus_legs
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
 
-_CHUNKS_FOR_QUERIES = 200
 _LEAST_QUALITY = 1e-3  # of a leg that agrees with nobody at all: it is expected to be of no use
 _RESAMPLES = 2000
 _FEWEST_LEGS = 2
@@ -155,7 +154,7 @@ class _Selector:
             )
         self._tell(f"embedding {len(judgements.queries):,} queries")
         with self._legs(judgements.texts) as legs:
-            own = own_documents(judgements.query_ids, legs.documents.ids) if self._wishes.drop_own else None
+            own = self._own(judgements.query_ids, legs)
             quality = self._quality(legs, own=own)
             judged = JudgedLegs(
                 legs=legs,
@@ -175,7 +174,7 @@ class _Selector:
                 f"gate: expected judged queries to check {self._wishes.gate} on, got none. Give judgements: "
                 f"what is only expected meets no gate."
             )
-        with self._unjudged_legs(queries) as (legs, own):
+        with self._unjudged_legs(queries) as (legs, own, n_queries):
             quality = self._quality(legs, own=own)
             options = self._options(legs, quality)
             best = sorted(self._keys, key=lambda key: -quality[key])[:MOST_LEGS]
@@ -183,7 +182,6 @@ class _Selector:
                 triple = [key for key in self._keys if key in best]
                 options = (*options, weighted(triple, "quality", legs.spreads, quality=quality))
             costs = self._costs(legs, list((queries or {}).values()))
-        n_queries = len(queries or {}) if own is None else len(own)
         expected = expect(options, quality)
         rows = option_rows(options, expected, costs=costs, budget=self._wishes.budget)
         return Selection(
@@ -202,22 +200,26 @@ class _Selector:
     @contextmanager
     def _unjudged_legs(
         self, queries: Mapping[str, str] | None
-    ) -> Iterator[tuple[CorpusLegs, IntArray | None]]:
-        """Give legs of queries; without any, of chunks, and the documents that these must not find."""
+    ) -> Iterator[tuple[CorpusLegs, IntArray | None, int]]:
+        """Give legs of queries, or else of chunks, what each must not find, and how many there are."""
         if queries is not None:
             self._tell(f"embedding {len(queries):,} queries")
             with self._legs(list(queries.values())) as legs:
-                yield legs, None
+                yield legs, self._own(tuple(queries), legs), len(queries)
             return
         self._tell("taking chunks of the corpus for queries")
         with chunk_legs(
             self._corpus,
             self._keys,
-            n=_CHUNKS_FOR_QUERIES,
+            n=CHUNKS_FOR_QUERIES,
             rng=self._rng(),
             with_lexical=self._wishes.lexical,
-        ) as found:
-            yield found
+        ) as (legs, own):
+            yield legs, own, len(own)
+
+    def _own(self, query_ids: Sequence[str], legs: CorpusLegs) -> IntArray | None:
+        """Return the document that each query must not find; None where all hits are kept."""
+        return own_documents(query_ids, legs.documents.ids) if self._wishes.drop_own else None
 
     def _legs(self, texts: Sequence[str]) -> AbstractContextManager[CorpusLegs]:
         return corpus_legs(
@@ -262,11 +264,12 @@ class _Selector:
             corrected(expected, ndcg),
             costs=costs,
             budget=self._wishes.budget,
-            intervals=self._intervals(measured),
+            intervals=self._intervals(measured, confidence=verdict.confidence),
             gains={gain.option.label: gain for gain in verdict.gains},
         )
         clear = CLEAR if len(quality) >= _ENOUGH_JUDGES else 0.0
         is_open = verdict.decision == "not enough evidence"
+        recommended = best_guess(rows, expected, ndcg, clear=clear) if is_open else verdict.serve
         gate = self._wishes.gate
         return Selection(
             corpus=self._corpus.name,
@@ -276,8 +279,8 @@ class _Selector:
             queries=verdict.n_queries,
             made_queries=False,
             verdict=verdict,
-            recommended=best_guess(rows, expected, ndcg, clear=clear) if is_open else verdict.serve,
-            gate=None if gate is None else check_gate(gate, verdict, rng=self._rng()),
+            recommended=recommended,
+            gate=None if gate is None else check_gate(gate, verdict, rng=self._rng(), option=recommended),
             warnings=(*verdict.warnings, *self._warnings()),
         )
 
@@ -298,12 +301,10 @@ class _Selector:
             minimum_gain=max(wishes.minimum_gain, 0.0 if gate is None else gate.minimum_gain),
         )
 
-    def _intervals(self, measured: Sequence[MeasuredOption]) -> dict[str, Interval]:
+    def _intervals(self, measured: Sequence[MeasuredOption], *, confidence: float) -> dict[str, Interval]:
         rng = self._rng()
         return {
-            one.label: bootstrap_mean(
-                one.ndcg, rng=rng, confidence=self._wishes.confidence, n_resamples=_RESAMPLES
-            )
+            one.label: bootstrap_mean(one.ndcg, rng=rng, confidence=confidence, n_resamples=_RESAMPLES)
             for one in measured
         }
 

@@ -84,9 +84,9 @@ def _caption(selection: Selection, *, every: bool) -> str:
         "†: for comparison, not deployable",
     ]
     if selection.verdict is not None:
-        confidence = selection.verdict.confidence
+        confidence = f"{100 * selection.verdict.confidence:.4g}%"
         parts.insert(
-            1, f"NDCG@{CUTOFF} and gain over the best model: measured, ± half the {confidence:.0%} interval"
+            1, f"NDCG@{CUTOFF} and gain over the best model: measured, ± half the {confidence} interval"
         )
     if left:
         parts.append(f"{left} more with --all")

@@ -20,6 +20,9 @@ from retriever.store.filters import AllOf, Condition, HasId, HasVector, Matches,
 from retriever.store.protocol import Collection as PointCollection
 from retriever.store.protocol import Point, ScoredPoint, SparseVector
 
+_DOCUMENT_FIELDS = ("doc_id", payload.OWN_FIELD)
+"""What `retriever.payload.document_of` reads."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredDocument:
@@ -140,7 +143,7 @@ class CorpusReader:
         found: dict[str, list[Point]] = {}
         if doc_ids:
             where = of_documents(doc_ids)
-            for points in self._collection.scroll(where=where, fields=("doc_id", payload.OWN_FIELD)):
+            for points in self._collection.scroll(where=where, fields=_DOCUMENT_FIELDS):
                 for point in points:
                     found.setdefault(point.payload["doc_id"], []).append(point)
         return {doc_id: _stored_document(doc_id, points) for doc_id, points in found.items()}
@@ -156,8 +159,12 @@ class CorpusReader:
                 yield point.payload["doc_id"]
 
     def document_ids(self) -> set[str]:
-        """Return the ids of all documents that have a chunk stored."""
-        return set(self.stored_document_ids())
+        """Return the ids of all documents that have a chunk stored: of given nodes, their sources."""
+        return {
+            payload.document_of(point.payload)
+            for points in self._collection.scroll(fields=_DOCUMENT_FIELDS)
+            for point in points
+        }
 
     def count_chunks(self, where: Condition | None = None) -> int:
         """Return the exact number of chunks, or of those for which `where` holds."""
@@ -190,14 +197,14 @@ class CorpusReader:
         yield from self._collection.scroll(where=where, with_vectors=keys, fields=())
 
     def complete_blocks(self, keys: Sequence[str]) -> Iterator[list[Point]]:
-        """Yield all chunks with their document id and the vectors of these models, in the order of their ids.
+        """Yield all chunks with what names their document and these vectors, in the order of their ids.
 
         Raises
         ------
         StoreCorruptError
             If a chunk lacks one of them (an ingest that was cut short: run it again).
         """
-        for points in self._collection.scroll(with_vectors=keys, fields=("doc_id",)):
+        for points in self._collection.scroll(with_vectors=keys, fields=_DOCUMENT_FIELDS):
             for point in points:
                 self._check_complete(point, keys)
             yield points
@@ -213,7 +220,7 @@ class CorpusReader:
         points = [point for block in self.complete_blocks(keys) for point in block]
         return StoredVectors(
             chunk_ids=tuple(point.point_id for point in points),
-            doc_ids=tuple(point.payload["doc_id"] for point in points),
+            doc_ids=tuple(payload.document_of(point.payload) for point in points),
             by_model={
                 key: np.array([point.vectors[key] for point in points], dtype=np.float32).reshape(
                     len(points), self._manifest.model(key).dimensions

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from retriever.corpus import Corpus
-from retriever.payload import OWN_FIELD
+from retriever.payload import OWN_FIELD, document_of
 from retriever.search.wish import Found
 from retriever.store.filters import AllOf, AnyOf, Between, Condition, of_documents
 
@@ -26,7 +26,7 @@ def best_per_document(search: Callable[[int], list[Found]], *, k: int) -> list[F
         found = search(wanted)
         best: dict[str, Found] = {}
         for one in found:
-            best.setdefault(_document(one.payload), one)
+            best.setdefault(document_of(one.payload), one)
         if len(best) >= k or len(found) < wanted:
             return list(best.values())[:k]
         wanted *= _STEP
@@ -54,12 +54,6 @@ def _around(found: Found, reach: int) -> Condition:
     doc_id, index = _place(found.payload)
     near = Between(key=_INDEX, gte=index - reach, lte=index + reach)
     return AllOf(parts=(of_documents([doc_id]), near))
-
-
-def _document(payload: Mapping[str, Any]) -> str:
-    """Return the document of a chunk; that of a LlamaIndex node that was given is the node's source."""
-    doc_id: str = payload[OWN_FIELD].get("source_id", payload["doc_id"])
-    return doc_id
 
 
 def _place(payload: Mapping[str, Any]) -> tuple[str, int]:

@@ -179,6 +179,7 @@ def test_queries_needed_are_always_more_than_there_are_and_none_without_gain() -
     assert queries_needed([0.3]) == 5  # 2^-5 is the first power below 0.05
     assert queries_needed(differences(0.0, 0.2)[:1] * 0) is None
     assert queries_needed(differences(-0.1, 0.2)) is None
+    assert queries_needed([0.3, -0.3, 1e-16]) is None  # the mean is a rounding error
 
 
 def test_the_sample_size_reaches_its_power() -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytrec_eval
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import Document as LlamaDocument
 
 from analysis.evaluation import Candidate, Evaluation
 from analysis.judgements import Judgements
 from analysis.similarity import cka
 from analysis.stored import compare_corpus, evaluate_corpus
 from ingest import ChunkSettings, ingest
+from ingest.documents import documents_from
 from retriever.corpus import Corpus
 from retriever.deploying import deploy
 from retriever.errors import (
@@ -266,3 +269,20 @@ def test_a_corpus_that_lacks_vectors_is_not_measured(any_store: VectorStore, jud
         with pytest.raises(StoreCorruptError, match=r"vectors of late .* Run the same `ingest run` again"):
             evaluate_corpus(corpus, judgements, models=models)
         assert evaluate_corpus(corpus, judgements, keys=["a"], models={"a": MODELS["a"]}).n_chunks == 4
+
+
+def test_given_nodes_are_judged_by_the_documents_that_they_are_of(
+    judgements: Judgements, tmp_path: Path
+) -> None:
+    """A LlamaIndex node is a document to ingest; to a judge it is a part of its source."""
+    splitter = SentenceSplitter(chunk_size=20, chunk_overlap=0)
+    sources = [LlamaDocument(id_=one.doc_id, text=one.text) for one in documents()]
+    nodes = splitter.get_nodes_from_documents(sources)
+    assert len(nodes) > N_DOCUMENTS
+    store = EmbeddedStore(tmp_path)
+    ingest(documents_from(nodes), store, "nodes", models=list(MODELS.values()))
+    with Corpus.open(store, "nodes") as corpus:
+        assert corpus.document_ids() == {one.doc_id for one in documents()}
+        found = evaluate_corpus(corpus, judgements, models=MODELS)
+        assert (found.n_chunks, found.n_documents) == (len(nodes), N_DOCUMENTS)
+        assert set(corpus.read_vectors(["a"]).doc_ids) == corpus.document_ids()

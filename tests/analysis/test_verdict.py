@@ -78,6 +78,14 @@ def test_a_loss_or_no_gain_is_not_combined() -> None:
         assert verdict.queries_needed is None
 
 
+def test_the_same_values_on_other_queries_are_no_gain_whatever_rounding_makes_of_their_mean() -> None:
+    draws = (np.random.default_rng(seed).random(N) for seed in range(100))
+    values = next(one for one in draws if one[::-1].mean() > one.mean())
+    verdict = judged(evaluation([single("A", values), single("B", B / 10)], [pair(values[::-1])]))
+    assert verdict.decision == "do not combine"
+    assert verdict.queries_needed is None
+
+
 def test_a_gain_that_may_be_chance_is_not_enough_evidence_and_says_what_would_be() -> None:
     verdict = judged(evaluation(SINGLES, [pair(A + 0.005 + noise(3, 0.1))]))
     assert verdict.decision == "not enough evidence"

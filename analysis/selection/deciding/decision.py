@@ -117,7 +117,11 @@ class OptionVerdict:
     @property
     def served(self) -> MeasuredOption:
         """What was measured of the option to serve."""
-        return next(one for one in self.measured if one.label == self.serve.label)
+        return self.measured_of(self.serve)
+
+    def measured_of(self, option: Option) -> MeasuredOption:
+        """Return what was measured of one of the options."""
+        return next(one for one in self.measured if one.label == option.label)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, without the single queries; fit to be kept as the evidence of a deployment."""

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.evaluation import CUTOFF
 from analysis.resampling import lower_bound
 from analysis.selection.deciding.decision import OptionVerdict
+from analysis.selection.record import Option
 from analysis.verdict import count
 from retriever.errors import InputError
 
@@ -74,7 +75,7 @@ class GateResult:
     is_met
         Whether the lower bound reaches it.
     lower_bound
-        Of the gated measure of the option that is served, one-sided, at the confidence of the gate,
+        Of the gated measure of the option that is to be served, one-sided, at the confidence of the gate,
         corrected for how many options were looked at.
     sentence
         The same in one sentence.
@@ -134,14 +135,19 @@ def read_gate(text: str) -> Gate:
 
 
 def check_gate(
-    gate: Gate, verdict: OptionVerdict, *, rng: np.random.Generator, n_resamples: int | None = None
+    gate: Gate,
+    verdict: OptionVerdict,
+    *,
+    rng: np.random.Generator,
+    option: Option | None = None,
+    n_resamples: int | None = None,
 ) -> GateResult:
-    """Say whether what a verdict serves reaches a gate.
+    """Say whether what is to be served reaches a gate.
 
     The one-sided lower bound of `analysis.resampling.lower_bound` must reach it: the bounds of all
     options that were looked at hold together at the confidence of the gate, so it does not matter that
-    the best-looking one was picked. The best single model gains nothing over itself: where it is served,
-    its gain is exactly 0.
+    the best-looking one was picked. The best single model gains nothing over itself: its gain is
+    exactly 0.
 
     Parameters
     ----------
@@ -152,13 +158,16 @@ def check_gate(
         On judged queries.
     rng
         Source of the resamples; equal generators give equal results.
+    option
+        What is to be served, one of those measured; None for what the verdict serves.
     n_resamples
         Of the bootstrap; None for as many as the number of options asks for.
     """
     of_gain = gate.measure == "gain"
-    served, single = verdict.served, verdict.best_single
+    served = verdict.served if option is None else verdict.measured_of(option)
+    single = verdict.best_single
     n_looks = max(1, verdict.n_options) if of_gain else len(verdict.measured)
-    if of_gain and served.option.is_single:
+    if of_gain and served.label == single.label:
         bound = 0.0
     else:
         zero = np.zeros((1, verdict.n_queries))

@@ -48,13 +48,13 @@ class Trial:
     longest: int
 
     @classmethod
-    def of(cls, corpus: Corpus, queries: Sequence[str] | int, *, rng: np.random.Generator) -> Trial:
-        """Draw chunks, and some of the queries; where only their number is given, chunks stand in."""
+    def of(cls, corpus: Corpus, queries: Sequence[str] | None, *, rng: np.random.Generator) -> Trial:
+        """Draw chunks, and some of the queries; where there are none, chunks stand in."""
         ids = sample_chunk_ids(corpus, MEASURED_TEXTS, rng=rng)
         chunks = list(read_chunks(corpus, ids).values())
         asked = (
             [_beginning(chunk.text) for chunk in chunks]
-            if isinstance(queries, int)
+            if queries is None
             else list(sample_queries(queries, MEASURED_TEXTS, rng=rng))
         )
         return cls(chunks=chunks, queries=asked, longest=corpus.manifest.chunker.max_tokens)

@@ -21,7 +21,11 @@ from retriever.errors import InputError, ShapeError
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import LEXICAL
 
+CHUNKS_FOR_QUERIES = 200
+"""How many chunks stand in for queries where there are none."""
+
 _CONVERTED_ROWS = 8192
+_FEWEST_DOCUMENTS = 2
 
 
 class Leg(Protocol):
@@ -184,7 +188,9 @@ def chunk_legs(
 
     Raises
     ------
-    InputError, StoreCorruptError, StoreError
+    InputError
+        If there are fewer than two documents, or a model is not in the corpus.
+    StoreCorruptError, StoreError
         As in `corpus_legs`.
     """
     chosen = corpus.manifest.ordered(keys)
@@ -195,6 +201,11 @@ def chunk_legs(
         rows = np.sort(rng.choice(n_chunks, size=min(n, n_chunks), replace=False))
         vectors = {key: np.array(chunks[rows]) for key, chunks in stored.chunks.items()}
         found = _legs(corpus, stored, vectors, _texts_of(corpus, rows) if with_lexical else None)
+        if found.documents.chunks.n_documents < _FEWEST_DOCUMENTS:
+            raise InputError(
+                f"corpus {corpus.name!r}: expected at least two documents, to ask chunks of one for the "
+                f"others, got {found.documents.ids[0]} alone. Give queries."
+            )
         yield found, found.documents.chunks.document[rows]
 
 

@@ -71,6 +71,11 @@ def test_the_handbook_is_found_in_by_both_models(evaluate: Command) -> None:
     assert told["verdict"]["decision"] in {"deploy", "do not combine", "not enough evidence"}
 
 
+def test_a_confidence_is_told_as_it_is(evaluate: Command) -> None:
+    assert "in brackets: 97.5% intervals" in evaluate("--confidence", "0.975").out
+    assert "in brackets: 99.9% intervals" in evaluate("--confidence", "0.999").out
+
+
 def test_the_same_seed_gives_the_same_intervals(evaluate: Command) -> None:
     first, again, other = (evaluate("--json", "--seed", seed).json for seed in ("1", "1", "2"))
     assert first == again

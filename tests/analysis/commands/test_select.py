@@ -81,6 +81,40 @@ def test_a_gate_that_is_not_met_sets_the_status_and_deploys_nothing(select: Comm
     met = select(*JUDGED, "--gate", "ndcg>=0.2 at 90%")
     assert met.status == 0, met.err
     assert "Gate ndcg>=0.2 at 90% met" in met.out
+    assert "half the 90% interval" in met.out
+
+
+def test_a_gate_is_about_what_would_be_deployed(select: Command, tmp_path: Path) -> None:
+    """The verdict is open, and the best guess is a pair; its bound counts, not that of the best single."""
+    found = select(*JUDGED, "--gate", "gain>=0 at 95%", "--deploy", "--json")
+    told = found.json
+    assert told["verdict"]["decision"] == "not enough evidence"
+    assert told["recommended"]["label"] != told["verdict"]["best_single"]["label"]
+    assert told["gate"]["sentence"].startswith(
+        f"Gate gain>=0 at 95% not met: {told['recommended']['label']} gains "
+    )
+    assert found.status == 6
+    assert served(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        ((*JUDGED, "--gate", "gain>=0.01 at 95%", "--deploy"), "--gate"),
+        (("--deploy",), "--deploy"),
+        ((*JUDGED, "--drop-own"), "--drop-own"),
+    ],
+)
+def test_what_a_screening_cannot_do_is_refused_before_it(
+    select: Command, tmp_path: Path, asked: tuple[str | Path, ...], option: str
+) -> None:
+    with Corpus.open(EmbeddedStore(tmp_path / "store"), "handbook") as corpus:
+        corpus.drop_model(B)
+    found = select("--candidates", f"{A},wordllama", "--no-bm25", *asked)
+    assert found.status == 2
+    assert f"{option}: expected " in found.err
+    assert "wordllama" in found.err
+    assert "screening on a sample" not in found.err
 
 
 def test_a_gate_without_judgements_and_a_wrong_one_are_usage_errors(select: Command) -> None:

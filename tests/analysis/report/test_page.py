@@ -234,3 +234,12 @@ def test_a_browser_runs_the_script_under_the_policy(made_up: Callable[..., Resul
     assert [button["aria-label"] for button in page.select("table.sortable th button")][:1] == [
         "Sort by Pair"
     ]
+
+
+@pytest.mark.parametrize(("confidence", "level"), [(0.95, "0.05"), (0.975, "0.025"), (0.999, "0.001")])
+def test_the_level_of_the_verdict_is_told_as_it_is(
+    made_up: Callable[..., Results], confidence: float, level: str
+) -> None:
+    results = made_up()
+    page = report_page(replace(results, settings=replace(results.settings, confidence=confidence)))
+    assert f"adjusted p is below {level}." in page

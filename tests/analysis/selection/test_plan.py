@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
 def planned(
     corpus: Corpus,
     models: Sequence[EmbeddingModel | str],
-    queries: Sequence[str] | int = 200,
+    queries: Sequence[str] | None = None,
     **options: object,
 ) -> SelectionPlan:
     rng = np.random.default_rng(1)
@@ -79,11 +79,12 @@ def test_stored_models_embed_queries_and_are_measured_in_all_options(corpus: Cor
 def test_a_model_that_is_not_stored_embeds_a_sample_and_is_said_what_the_corpus_would_cost(
     corpus: Corpus,
 ) -> None:
-    plan = planned(corpus, [*STORED, FakeModel("acme/new", dimensions=48)], smallest=32, largest=64)
+    models = [*STORED, FakeModel("acme/new", dimensions=48)]
+    plan = planned(corpus, models, QUERIES, smallest=32, largest=64)
     new = plan.models[-1]
     assert plan.screens
     assert (new.key, new.stored, new.chunks) == ("new", False, Range(least=32, most=64))
-    assert new.queries == 64 // 4
+    assert new.queries == min(len(QUERIES), 64 // 4)
     assert new.corpus_bytes == N_CHUNKS * 4 * 48
     assert new.seconds_per_1000_chunks is not None
     assert new.corpus_seconds == pytest.approx(new.seconds_per_1000_chunks * N_CHUNKS / 1000)
@@ -93,13 +94,21 @@ def test_a_model_that_is_not_stored_embeds_a_sample_and_is_said_what_the_corpus_
     assert plan.seconds.most > sum(model.seconds.most for model in plan.models if model.seconds)
 
 
+def test_without_queries_chunks_stand_in_and_count(corpus: Corpus) -> None:
+    plan = planned(corpus, [*STORED, FakeModel("acme/new")], smallest=32, largest=64)
+    stored, _, new = plan.models
+    assert (stored.queries, new.queries) == (0, 0)
+    assert new.chunks == Range(least=32 + 32 // 4, most=64 + 64 // 4)
+    assert plan.option_seconds > 0
+
+
 def test_a_sample_is_not_larger_than_the_corpus(corpus: Corpus) -> None:
     plan = planned(corpus, [FakeModel("acme/new")])
     assert plan.models[0].chunks == Range(least=N_CHUNKS, most=N_CHUNKS)
 
 
-@pytest.mark.parametrize("queries", [QUERIES, 200], ids=["given", "made"])
-def test_each_model_embeds_only_a_handful_of_texts(corpus: Corpus, queries: list[str] | int) -> None:
+@pytest.mark.parametrize("queries", [QUERIES, None], ids=["given", "none"])
+def test_each_model_embeds_only_a_handful_of_texts(corpus: Corpus, queries: list[str] | None) -> None:
     model = Counted("acme/new")
     plan = planned(corpus, [model], queries)
     assert model.embedded == plan.embedded == 2 * (MEASURED_TEXTS + 1)

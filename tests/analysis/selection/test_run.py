@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,43 @@ def test_without_queries_chunks_of_the_corpus_take_their_place(corpus: Corpus) -
     assert found.made_queries
     assert found.queries == corpus.count_chunks()
     assert found.quality["a"] > found.quality["c"]
+
+
+def test_queries_that_are_documents_can_be_kept_from_finding_themselves_without_judgements_too(
+    corpus: Corpus,
+) -> None:
+    queries = {document.doc_id: document.text for document in documents()}
+    judgements = Judgements(queries=queries, qrels={query: {"d0": 1} for query in queries})
+    wishes = replace(QUICK, drop_own=True)
+    kept, dropped = (
+        select_corpus(corpus, queries=queries, models=MODELS, wishes=how) for how in (QUICK, wishes)
+    )
+    judged = select_corpus(corpus, judgements=judgements, models=MODELS, wishes=wishes)
+    assert dropped.quality == judged.quality
+    assert dropped.quality["c"] < kept.quality["c"]
+    assert dropped.queries == len(queries)
+
+
+def test_a_corpus_of_one_document_says_nothing_of_itself(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    one = Document(doc_id="book", text=" ".join(document.text for document in documents()))
+    ingest([one], store, "c", models=list(MODELS.values()), chunks=ChunkSettings(max_tokens=32))
+    with (
+        Corpus.open(store, "c") as corpus,
+        pytest.raises(InputError, match=r"two documents, .* got book alone"),
+    ):
+        select_corpus(corpus, wishes=QUICK)
+
+
+def test_a_gate_with_a_confidence_of_its_own_gives_all_intervals_that_one(
+    corpus: Corpus, judgements: Judgements
+) -> None:
+    wishes = replace(QUICK, gate=read_gate("gain>=0.5 at 80%"))
+    found = select_corpus(corpus, judgements=judgements, models=MODELS, wishes=wishes)
+    assert found.verdict is not None
+    assert {row.measured.confidence for row in found.rows if row.measured is not None} == {
+        found.verdict.confidence
+    }
 
 
 def test_a_budget_keeps_what_costs_too_much_from_being_served(corpus: Corpus, judgements: Judgements) -> None:

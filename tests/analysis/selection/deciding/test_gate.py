@@ -112,6 +112,17 @@ def test_the_more_options_were_looked_at_the_lower_the_bound() -> None:
     )
 
 
+def test_a_gate_is_on_what_is_to_be_served_also_while_the_verdict_is_open() -> None:
+    """The best guess of an open verdict is served, not the single model that the verdict falls back to."""
+    guess = option("A+B", A + 0.005 + noise(2, 0.1))
+    verdict = verdict_on(guess)
+    assert (verdict.decision, verdict.serve.legs) == ("not enough evidence", ("A",))
+    for gate, bound in (("gain>=0", 0.005 - 1.653 * 0.00707), ("ndcg>=0.5", 0.505 - 1.972 * 0.00707)):
+        result = check_gate(read_gate(gate), verdict, rng=np.random.default_rng(1), option=guess.option)
+        assert (result.is_met, result.lower_bound) == (False, pytest.approx(bound, abs=0.0008))
+        assert f"not met: {guess.label} " in result.sentence
+
+
 def test_a_gate_on_ndcg_is_on_what_is_served_and_counts_single_models() -> None:
     # 0.55 - 1.972·0.00707 (a level of 0.025 of each of two) = 0.5361
     assert checked("ndcg>=0.536") == (True, pytest.approx(0.5361, abs=0.0005))
