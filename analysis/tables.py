@@ -56,9 +56,9 @@ def result_table(table: ResultTable) -> Table:
 def heat_map(similarities: Sequence[PairSimilarity], letters: Letters, measure: str) -> Table:
     """Return the similarity of all pairs as a coloured triangle, darker where models are more alike."""
     read = SIMILARITIES[measure]
-    values = {pair.models: read(pair) for pair in similarities}
-    low, high = min(values.values()), max(values.values())
-    name = measure if measure == "CKA" else f"{measure}@{similarities[0].k}"
+    values = {pair.models: value for pair in similarities if (value := read(pair)) is not None}
+    low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
+    name = measure if measure.startswith("CKA") else f"{measure}@{similarities[0].k}"
     table = Table(box=None, padding=0)
     table.add_column(f"{name} ", no_wrap=True)
     for key in letters.keys[:-1]:
@@ -69,12 +69,13 @@ def heat_map(similarities: Sequence[PairSimilarity], letters: Letters, measure: 
     return table
 
 
-SIMILARITIES: Mapping[str, Callable[[PairSimilarity], float]] = {
+SIMILARITIES: Mapping[str, Callable[[PairSimilarity], float | None]] = {
     "Jaccard": lambda pair: pair.jaccard,
     "RankSim": lambda pair: pair.rank_similarity,
     "CKA": lambda pair: pair.cka,
+    "CKA debiased": lambda pair: pair.cka_debiased,
 }
-"""What a heat map can show; the first two only where there are queries."""
+"""What a heat map can show; the first two only where there are queries, None where it is not defined."""
 
 
 def _heat(value: float | None, low: float, high: float) -> Text:

@@ -23,7 +23,7 @@ from tandem import TandemRetriever
 def main() -> None:
     """Answer a question and show what the answer rests on."""
     question = " ".join(sys.argv[1:]) or "How do I rotate a key?"
-    Settings.llm = MockLLM(max_tokens=64)
+    Settings.llm = MockLLM()
     retriever = TandemRetriever.from_deployment("handbook", similarity_top_k=2)
     response = RetrieverQueryEngine.from_args(retriever).query(question)
     print(response)

@@ -75,7 +75,13 @@ def compare(
     write_out(results, out, overwrite=overwrite, figures=not no_figures, quiet=quiet)
     evaluation = results.collections[0].evaluation
     letters = Letters([model.key for model in results.models])
-    measures = list(SIMILARITIES) if asked else ["CKA"]
+    measures = [name for name in SIMILARITIES if asked or name.startswith("CKA")]
+    if asked and max(one.k for one in evaluation.similarities[0].overlaps) == evaluation.n_chunks:
+        note(
+            f"the corpus has {evaluation.n_chunks} chunks, and of as many every model finds the same: give a "
+            f"smaller --k to tell models apart by what they find.",
+            quiet=quiet,
+        )
 
     def show(console: Console) -> None:
         console.print(letters.legend(), markup=False)

@@ -21,7 +21,10 @@ ModelsOption: TypeAlias = Annotated[
 CutoffsOption: TypeAlias = Annotated[
     list[int] | None,
     typer.Option(
-        "--k", min=1, help="Cutoff of Jaccard and rank similarity, in chunks (default: 10); may be repeated."
+        "--k",
+        min=1,
+        help="Cutoff of Jaccard and rank similarity, in chunks (default: 10); may be repeated: what is shown "
+        "is of the first, results and JSON have all.",
     ),
 ]
 ConfidenceOption: TypeAlias = Annotated[float, typer.Option(help="Of the intervals and of the verdict.")]

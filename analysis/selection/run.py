@@ -321,8 +321,13 @@ def _few_judges(quality: Mapping[str, float]) -> tuple[str, ...]:
     """Return a warning where few legs have judged one another."""
     if len(quality) >= _ENOUGH_JUDGES:
         return ()
-    legs = f"Only {len(quality)} legs have judged one another ({', '.join(quality)}), and two that are alike"
-    return (f"{legs} outvote the third. Add candidates, or judge some queries.",)
+    legs = f"Only {len(quality)} legs have judged one another ({', '.join(quality)}), and "
+    risk = (
+        "each is judged by the other"
+        if len(quality) == _FEWEST_LEGS
+        else "two that are alike outvote the rest"
+    )
+    return (f"{legs}{risk}. Add candidates, or judge some queries.",)
 
 
 def _expected_without_models(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ def test_without_queries_only_cka_is_told_and_it_says_so(compare: Command) -> No
     (pair,) = told["similarities"]
     assert pair.keys() == {"models", "cka", "cka_debiased"}
     assert f"{pair['cka']:.2f}" in shown.out
+    assert f"{pair['cka_debiased']:.2f}" in shown.out.partition("CKA debiased")[2]
     assert "Jaccard" not in shown.out
     assert (told["queries"], told["chunks"], told["documents"]) == (0, 8, 8)
 
@@ -46,6 +47,12 @@ def test_with_queries_what_is_found_is_compared_too(compare: Command, data: Path
         after = shown.out.partition(heading)[2]
         assert f"{pair[name]:.2f}" in after[:40]
     assert told["queries"] == len(queries.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_cutoff_that_takes_in_all_chunks_is_said_to_tell_nothing(compare: Command, data: Path) -> None:
+    shown = compare("--queries", data / "handbook" / "queries.jsonl")
+    assert "note: the corpus has 8 chunks, and of as many every model finds the same" in shown.err
+    assert "Jaccard@8" in shown.out
 
 
 def test_results_are_written_without_candidates(compare: Command, data: Path) -> None:
