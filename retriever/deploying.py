@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from retriever import lexical
@@ -16,19 +17,20 @@ from retriever.records import COMBINED, FULL_STORAGE, LEXICAL, LOSS, Combination
 from retriever.store.filters import AnyOf, missing_vector
 
 
-def deploy(
+def deploy(  # noqa: PLR0913  # what a deployment is
     corpus: Corpus,
     models: Sequence[str],
     *,
     weighting: Weighting = "calibrated",
     storage: str = FULL_STORAGE,
     evidence: Mapping[str, Any] | None = None,
+    anew: bool = False,
 ) -> Deployment:
     """Serve these models of the corpus together (or one alone) from now on.
 
     The concatenated vectors are built from the stored ones where they are missing; nothing is
     embedded. Readers go on beside it, and see the old deployment or the new one. Deploying again what
-    is served, on the same evidence, changes nothing.
+    is served, on the same evidence, changes nothing unless `anew` is set.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def deploy(
     evidence
         JSON values that are kept with the record. Where fewer bits or dimensions are searched than the
         models have, what that loses is measured and kept as ``"loss"``.
+    anew
+        Record it again where it is what is served: a watch begins anew with it.
 
     Raises
     ------
@@ -67,8 +71,10 @@ def deploy(
     deployment = planned(corpus, models, weighting=weighting, storage=storage, evidence=evidence)
     deployment = _with_loss(corpus, deployment)
     served = corpus.served
-    if served is not None and replace(served, created=deployment.created) == deployment:
+    if served is not None and not anew and replace(served, created=deployment.created) == deployment:
         return served
+    if deployment in corpus.deployments:  # of the same second; its time tells it from the other
+        deployment = replace(deployment, created=datetime.now(UTC).isoformat())
     corpus.add_deployment(deployment)
     return deployment
 

@@ -192,8 +192,8 @@ def _leg(manifest: CorpusManifest, legs: Sequence[str], name: str) -> str:
     """Return the leg that a weight is given for: by its own name, or by any name of its model."""
     if name in legs:
         return name
-    called, _ = split_part(name)
-    key = manifest.resolve(called)
+    names = {called for spec in manifest.models for called in (spec.key, spec.name, spec.source)}
+    key = manifest.resolve(name if name in names else split_part(name)[0])  # a source may have an @
     return next((leg for leg in legs if split_part(leg)[0] == key), key)
 
 

@@ -60,9 +60,10 @@ def measured_loss(corpus: Corpus, combination: Combination, weights: Sequence[fl
     for (chunk_id, query), threshold in zip(queries, thresholds, strict=True):
         (found,) = searched.search([query], k=_K + 1)
         ids = [one.point_id for one in found if one.point_id != chunk_id][:_K]
-        points = corpus.points(ids, with_vectors=whole.keys)
-        scores = [one.score for one in exact.founds(query, [points[one] for one in ids])]
-        shares.append(sum(score >= threshold - _TIE for score in scores) / max(1, len(ids)))
+        # Those that are deleted meanwhile do not count.
+        points = list(corpus.points(ids, with_vectors=whole.keys).values())
+        scores = [one.score for one in exact.founds(query, points)]
+        shares.append(sum(score >= threshold - _TIE for score in scores) / max(1, len(scores)))
     sizes = [corpus.manifest.size(part) for part in combination.parts]
     return Loss(
         kept=round(float(np.mean(shares)), 4) if shares else 1.0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
+import os
 import threading
 import time
 from collections import deque
@@ -12,10 +14,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
+from weakref import WeakSet
 
 from retriever.corpus import Corpus
 from retriever.deployments import current_deployment, planned
-from retriever.errors import InputError, StoreError
+from retriever.errors import InputError, StoreError, TandemError
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import COMBINED, Deployment
 from retriever.search import Found, Searcher, Wish, mean_query
@@ -31,6 +34,9 @@ _IDLE_SECONDS = 10.0
 """How long the thread waits for a question before it ends."""
 
 _logger = logging.getLogger(__name__)
+
+_all: WeakSet[Serving] = WeakSet()
+"""What serves in this process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,13 +135,10 @@ class Serving:
         for model in self._models.values():
             corpus.check_model(model.spec)
         self._searcher: Searcher | None = None
-        self._checked = -_CHECK_SECONDS
-        self._turn = threading.Lock()
-        self._waiting: deque[_Question] = deque()
-        self._arrival = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._is_closed = False
         self._observers: tuple[Observer, ...] = ()
+        self.begin()
+        _all.add(self)
 
     @classmethod
     def choosing(
@@ -157,6 +160,14 @@ class Serving:
         serving.serve = searcher.deployment.name
         return serving
 
+    def begin(self) -> None:
+        """Have no thread, nothing that waits, and all to look up: as made, and in a forked process."""
+        self._checked = -math.inf
+        self._turn = threading.Lock()
+        self._waiting: deque[_Question] = deque()
+        self._arrival = threading.Condition()
+        self._thread: threading.Thread | None = None
+
     @property
     def corpus(self) -> Corpus:
         """The corpus."""
@@ -171,7 +182,10 @@ class Serving:
         DeploymentNotFoundError
             If nothing has been deployed.
         """
-        return self._choose(self._corpus) if self._searcher is None else self._current().deployment
+        if self._searcher is not None:
+            return self._current().deployment
+        self._corpus.refresh()
+        return self._choose(self._corpus)
 
     @property
     def searcher(self) -> Searcher:
@@ -219,7 +233,7 @@ class Serving:
                     "was closed. Make another retriever."
                 )
             self._waiting.append(question)
-            if self._thread is None or not self._thread.is_alive():  # also after a fork
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="tandem-serving", daemon=True)
                 self._thread.start()
             self._arrival.notify()
@@ -230,8 +244,9 @@ class Serving:
         with self._arrival:
             self._is_closed = True
             self._arrival.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         observers, self._observers = self._observers, ()
         try:
             for observer in observers:
@@ -261,9 +276,9 @@ class Serving:
         """Answer all at once; where that fails, one by one, so that each gets its own error."""
         try:
             answers = self._answers(questions)
-        except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001  # it is raised where somebody waits
             if len(questions) == 1:
-                questions[0].answer.set_exception(error)
+                questions[0].answer.set_exception(_raisable(error))
                 return
             for question in questions:
                 self._answer([question])
@@ -277,7 +292,7 @@ class Serving:
         for observer in self._observers:
             try:
                 observer.observe(answered)
-            except Exception:  # questions wait, and have nothing to do with it
+            except BaseException:  # questions wait, and have nothing to do with it
                 _logger.exception("expected an observer that takes note, it failed")
 
     def _answers(self, questions: Sequence[_Question]) -> list[Answered]:
@@ -311,18 +326,31 @@ class Serving:
             now = time.monotonic()
             if self._searcher is not None and not look and now < self._checked + _CHECK_SECONDS:
                 return self._searcher
-            if self._searcher is not None:
-                self._corpus.refresh()
+            self._corpus.refresh()
             deployment = self._choose(self._corpus)
-            if self._searcher is None or not _same(self._searcher.deployment, deployment):
+            if self._searcher is None or not self._is_same(self._searcher.deployment, deployment):
                 given = {key: self._models[key] for key in deployment.combination.keys if key in self._models}
                 self._searcher = Searcher(self._corpus, deployment, models=given)
             self._checked = now
             return self._searcher
 
+    def _is_same(self, known: Deployment, chosen: Deployment) -> bool:
+        """Return whether both are one deployment; what nobody has deployed has no time of its own."""
+        if chosen in self._corpus.deployments:
+            return known == chosen
+        return known == replace(chosen, created=known.created)
 
-def _same(one: Deployment, other: Deployment) -> bool:
-    return one == replace(other, created=one.created)
+
+def _raisable(error: BaseException) -> Exception:
+    """Return what may be raised where somebody waits: no wish to end their task or their process."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    raisable = TandemError(
+        f"question: expected an answer, a model or the engine ended with {error!r} instead. Ask again; if "
+        "that ends the same way, leave the question out, and see what it was raised from."
+    )
+    raisable.__cause__ = error
+    return raisable
 
 
 def _alike(wishes: Sequence[Wish]) -> list[list[int]]:
@@ -336,3 +364,13 @@ def _alike(wishes: Sequence[Wish]) -> list[list[int]]:
         else:
             groups.append([place])
     return groups
+
+
+def _begin_in_child() -> None:
+    # No thread has come along, and what they had locked stays locked.
+    for serving in _all:
+        serving.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)

@@ -37,6 +37,12 @@ def deploy(  # the options of the command
             "candidates for exact scores."
         ),
     ] = FULL_STORAGE,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew", help="Record it again where it is served already: what watches it begins anew."
+        ),
+    ] = False,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -50,7 +56,7 @@ def deploy(  # the options of the command
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
         legs = names(combination, separator=COMBINED)
         weighting = weighting_of(weights, legs)
-        deployment = deploying.deploy(opened, legs, weighting=weighting, storage=storage)
+        deployment = deploying.deploy(opened, legs, weighting=weighting, storage=storage, anew=anew)
 
     def show(console: Console) -> None:
         console.print(f"Corpus {corpus!r} now serves {described(deployment)}.", markup=False, soft_wrap=True)

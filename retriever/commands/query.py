@@ -28,7 +28,10 @@ def query(  # the options of the command
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Other weights for this query: calibrated, equal, or numbers: 0.6,0.4."),
+        typer.Option(
+            help="Other weights for this query: calibrated, equal, or numbers (0.6,0.4) in the order of "
+            "--serve, else in that of the deployment as `tandem deployments` shows it."
+        ),
     ] = None,
     fusion: Annotated[
         str, typer.Option(help="sum (exact); or rrf, dbsf: first chunks of each model, to compare with.")
@@ -57,9 +60,10 @@ def query(  # the options of the command
 
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
         searcher = Searcher(opened, _deployment(opened, serve))
+        legs = searcher.deployment.legs if serve is None else names(serve, separator=COMBINED)
         wish = {
             "k": k,
-            "weights": None if weights is None else weighting_of(weights, searcher.deployment.legs),
+            "weights": None if weights is None else weighting_of(weights, legs),
             "fusion": _fusion(fusion),
             "per_document": per_document,
             "neighbours": neighbours,

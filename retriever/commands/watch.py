@@ -98,16 +98,19 @@ def _searcher(corpus: Corpus, serve: str | None) -> Searcher:
 
     if serve is None:
         return Searcher(corpus, current_deployment(corpus))
-    return Searcher(corpus, planned(corpus, names(serve, separator=COMBINED)))
+    wished = planned(corpus, names(serve, separator=COMBINED))
+    served = corpus.served
+    is_served = served is not None and served.name == wished.name
+    return Searcher(corpus, current_deployment(corpus) if is_served else wished)
 
 
 def _time(text: str) -> datetime:
     ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text).astimezone()  # without an offset it is the time of this machine
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # before the year 1
         raise InputError(
             f"--since: expected 7d, 24h, 30m or a time such as 2026-11-22T09:00, got {text!r}."
         ) from error

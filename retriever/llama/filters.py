@@ -67,10 +67,26 @@ def to_condition(
     if filters is not None:
         parts.append(_group(filters))
     if node_ids is not None:
-        parts.append(_nodes(_ids("node_ids", node_ids)))
+        parts.append(_nodes(as_ids("node_ids", node_ids)))
     if doc_ids is not None:
-        parts.append(_documents(_ids("doc_ids", doc_ids)))
+        parts.append(_documents(as_ids("doc_ids", doc_ids)))
     return AllOf(parts=tuple(parts)) if parts else None
+
+
+def as_ids(name: str, ids: Sequence[Any]) -> tuple[str, ...]:
+    """Return the ids that an option gives.
+
+    Raises
+    ------
+    InputError
+        If it is a text instead of a list, or an id is none.
+    """
+    if isinstance(ids, str):
+        raise InputError(f"{name}: expected a list of ids, got the text {ids!r}. Put it into a list.")
+    for one in ids:
+        if not isinstance(one, str) or not one:
+            raise InputError(f"{name}: expected ids of one character or more, got {one!r}. Leave it out.")
+    return tuple(ids)
 
 
 def _nodes(node_ids: Sequence[str]) -> Condition:
@@ -80,15 +96,6 @@ def _nodes(node_ids: Sequence[str]) -> Condition:
 
 def _documents(doc_ids: Sequence[str]) -> Condition:
     return AnyOf(parts=(of_documents(doc_ids), Matches(key=SOURCE_ID, values=tuple(doc_ids))))
-
-
-def _ids(name: str, ids: Sequence[Any]) -> Sequence[str]:
-    if isinstance(ids, str):
-        raise InputError(f"{name}: expected a list of ids, got the text {ids!r}. Put it into a list.")
-    for one in ids:
-        if not isinstance(one, str) or not one:
-            raise InputError(f"{name}: expected ids of one character or more, got {one!r}. Leave it out.")
-    return ids
 
 
 def _is_uuid(text: str) -> bool:

@@ -20,6 +20,7 @@ from pydantic import Field, SerializeAsAny
 from retriever import payload
 from retriever.combine import Weighting
 from retriever.corpus import Corpus
+from retriever.llama.filters import as_ids
 from retriever.llama.settings import RetrieverSettings, read_settings, write_settings
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Deployment
@@ -77,7 +78,8 @@ class TandemRetriever(BaseRetriever):
         weight of 1 is that model alone.
     fusion
         How the legs become one ranking: ``"sum"``, exact; ``"rrf"`` or ``"dbsf"``, by the first 100 chunks
-        of each leg, for comparison: their scores are no cosines.
+        of each leg, for comparison: their scores are no cosines, and every leg counts alike, so `weights` are
+        refused beside them.
     per_document
         Only the best chunk of each document.
     neighbours
@@ -114,8 +116,8 @@ class TandemRetriever(BaseRetriever):
         self._settings = RetrieverSettings(
             similarity_top_k=similarity_top_k,
             filters=filters,
-            node_ids=None if node_ids is None else tuple(node_ids),
-            doc_ids=None if doc_ids is None else tuple(doc_ids),
+            node_ids=None if node_ids is None else as_ids("node_ids", node_ids),
+            doc_ids=None if doc_ids is None else as_ids("doc_ids", doc_ids),
             weights=weights,
             fusion=fusion,
             per_document=per_document,
@@ -204,8 +206,9 @@ class TandemRetriever(BaseRetriever):
 
     @similarity_top_k.setter
     def similarity_top_k(self, similarity_top_k: int) -> None:
-        self._settings = replace(self._settings, similarity_top_k=similarity_top_k)
-        self._wish = self._settings.wish(is_postprocessed=bool(self._node_postprocessors))
+        settings = replace(self._settings, similarity_top_k=similarity_top_k)
+        self._wish = settings.wish(is_postprocessed=bool(self._node_postprocessors))
+        self._settings = settings
 
     def warm_up(self) -> None:
         """Load the models and read the vectors now, instead of with the first question."""

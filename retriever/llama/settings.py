@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from retriever.combine import Weighting
 from retriever.errors import InputError
-from retriever.llama.filters import to_condition
+from retriever.llama.filters import as_ids, to_condition
 from retriever.search import Fusion, Wish
 from retriever.serving import Serving
 from retriever.store.space import writing_file
@@ -82,7 +82,7 @@ class RetrieverSettings:
             given["filters"] = MetadataFilters.model_validate(given["filters"])
         for name in ("node_ids", "doc_ids"):
             if given.get(name) is not None:
-                given[name] = tuple(given[name])
+                given[name] = as_ids(name, given[name])
         return cls(**given)
 
 

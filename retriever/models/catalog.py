@@ -254,12 +254,13 @@ def _check_hub_name(source: str) -> None:
             f"model {source!r}: expected a model that can be loaded by name, got a LlamaIndex embedding, "
             "which only the application has. Give its LlamaEmbeddingModel object instead."
         )
-    if source.startswith((".", "/", "~")) or source.count(os.sep) > 1 or Path(source).is_file():
+    name = source.partition("@")[0]  # a revision may have any number of "/"
+    if source.startswith((".", "/", "~")) or name.count(os.sep) > 1 or Path(source).is_file():
         got = "a file" if Path(source).expanduser().exists() else "no such folder"
         raise ModelNotFoundError(
             f"model {source!r}: expected a folder with a model, got {got} (seen from {Path.cwd()})"
         )
-    if "/" not in source:
+    if "/" not in name:
         raise ModelNotFoundError(
             f"model {source!r}: expected one of {', '.join(sorted(PACKAGED))}, a folder, or a hub name "
             f"'publisher/model', got {source!r}"

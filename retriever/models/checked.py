@@ -53,13 +53,28 @@ def as_texts(texts: Sequence[str]) -> list[str]:
     Raises
     ------
     InputError
-        If it is one string: its characters would be embedded as texts.
+        If it is one string, whose characters would be embedded as texts; or one of them is no text: it
+        has half a surrogate pair, which no encoding knows.
     """
     if isinstance(texts, str):
         raise InputError(
             f"texts: expected a list of strings, got one string ({_excerpt(texts)}); wrap it in []"
         )
+    for position, text in enumerate(texts):
+        if not _is_text(text):
+            raise InputError(
+                f"texts: expected Unicode text, got {_excerpt(text)} for text {position} of {len(texts)}. If "
+                "it was cut in the middle of a character, cut it elsewhere; else leave it out."
+            )
     return list(texts)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unit_rows(vectors: NDArray[np.floating], *, texts: Sequence[str], spec: ModelSpec) -> FloatArray:

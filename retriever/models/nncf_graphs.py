@@ -30,7 +30,8 @@ def with_measured_ranges(graph: Any, samples: Sequence[TokenIds]) -> Any:
     Weights use half of their range: on processors without 8-bit dot products (VNNI) sums of full-range
     products overflow, and the vectors of one model would depend on the machine.
     """
-    data = nncf.Dataset(samples, _feeds)
+    inputs = [name for port in graph.inputs for name in port.get_names()]
+    data = nncf.Dataset(samples, lambda ids: _feeds(ids, inputs))
     with _quiet():
         return nncf.quantize(
             graph,
@@ -47,9 +48,10 @@ def with_int8_weights(graph: Any) -> Any:
         return nncf.compress_weights(graph)
 
 
-def _feeds(ids: TokenIds) -> dict[str, Any]:
+def _feeds(ids: TokenIds, inputs: Sequence[str]) -> dict[str, Any]:
     row = ids.astype(np.int64)[np.newaxis]
-    return {"input_ids": row, "attention_mask": np.ones_like(row)}
+    known = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
+    return {name: known[name] for name in inputs if name in known}
 
 
 @contextmanager

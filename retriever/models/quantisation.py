@@ -24,6 +24,7 @@ from retriever.records import ModelSpec
 
 if TYPE_CHECKING:
     from retriever.models.graph import GraphModel
+    from retriever.models.tokenizer import HFTokenizer
 
 METHODS = ("int8-dynamic", "int8-static", "int8-weights", "float32")
 """How a copy computes.
@@ -163,6 +164,7 @@ def _check_original(spec: ModelSpec) -> None:
 
 def _write(original: EmbeddingModel, folder: Path, samples: Samples, method: str) -> int:
     """Write graph, tokenizer and card; return the bytes of the original's weights."""
+    tokenizer = _tokenizer_of(original)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         graph, pad_id, original_bytes = _graph_of(original, Path(scratch), folder / "tokenizer.json")
         if method == "float32":
@@ -174,7 +176,7 @@ def _write(original: EmbeddingModel, folder: Path, samples: Samples, method: str
         else:
             from retriever.models.openvino import read_graph, save_graph
 
-            reduced = _reduced(read_graph(graph), original, samples, method)
+            reduced = _reduced(read_graph(graph), original.spec, tokenizer, samples, method)
             save_graph(reduced, folder / "openvino_model.xml")
     spec = original.spec
     card = {
@@ -184,7 +186,7 @@ def _write(original: EmbeddingModel, folder: Path, samples: Samples, method: str
         "pooling": spec.pooling,
         "query_prompt": spec.query_prompt,
         "document_prompt": spec.document_prompt,
-        "add_special_tokens": True,
+        "add_special_tokens": tokenizer.add_special_tokens,
         "pad_id": pad_id,
         "quantisation": _SAID_BY_METHOD[method],
         "quantised_from": {"name": spec.name, "revision": spec.revision, "fingerprint": spec.fingerprint},
@@ -221,15 +223,22 @@ def _copy_graph(graph: Path, target: Path) -> None:
         shutil.copyfile(graph.parent / name, target.parent / name)
 
 
-def _reduced(graph: Any, original: EmbeddingModel, samples: Samples, method: str) -> Any:
-    from retriever.models.nncf_graphs import with_int8_weights, with_measured_ranges
+def _tokenizer_of(original: EmbeddingModel) -> HFTokenizer:
     from retriever.models.tokenizer import HFTokenizer
+
+    tokenizer = original.tokenizer
+    if not isinstance(tokenizer, HFTokenizer):
+        raise ModelError(
+            f"model {original.spec.name!r}: expected a fast tokenizer, got {type(tokenizer).__name__}."
+        )
+    return tokenizer
+
+
+def _reduced(graph: Any, spec: ModelSpec, tokenizer: HFTokenizer, samples: Samples, method: str) -> Any:
+    from retriever.models.nncf_graphs import with_int8_weights, with_measured_ranges
 
     if method == "int8-weights":
         return with_int8_weights(graph)
-    tokenizer, spec = original.tokenizer, original.spec
-    if not isinstance(tokenizer, HFTokenizer):
-        raise ModelError(f"model {spec.name!r}: expected a fast tokenizer, got {type(tokenizer).__name__}.")
     prompted = [
         (spec.document_prompt if i % 2 else spec.query_prompt) + text
         for i, text in enumerate(samples.calibration)

@@ -151,6 +151,11 @@ class HFTokenizer:
         self._fingerprint = fingerprint_of(self._identity())
 
     @property
+    def add_special_tokens(self) -> bool:
+        """Whether special tokens are added to a text."""
+        return self._add_special_tokens
+
+    @property
     def fingerprint(self) -> str:
         """Content hash: equal for models that share a vocabulary and its rules.
 

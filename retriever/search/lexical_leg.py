@@ -57,7 +57,8 @@ class SummedLegs:
             found = best_first(self._met(query, dense, lexical, is_all=len(lexical) < depth))[:k]
             unmet = self._most_elsewhere(dense, lexical, depth=depth)
             if len(dense) < depth or (len(found) == k and found[-1].score >= unmet):
-                return found
+                is_approximate = any(one.approximate for one in dense)  # for then any chunk may be missing
+                return [replace(one, approximate=is_approximate) for one in found]
             depth *= _STEP
 
     def _most_elsewhere(self, dense: list[Found], lexical: list[ScoredPoint], *, depth: int) -> float:

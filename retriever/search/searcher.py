@@ -182,9 +182,9 @@ class Searcher:
         ]
 
     def _finished(self, query: EmbeddedQuery, found: Sequence[Found], wish: Wish) -> list[Found]:
-        ranked = [replace(one, rank=rank) for rank, one in enumerate(found, start=1)]
         if wish.explain:
-            ranked = with_ranks(self.corpus, self.deployment.combination, query, ranked, where=wish.where)
+            found = with_ranks(self.corpus, self.deployment.combination, query, found, where=wish.where)
+        ranked = [replace(one, rank=rank) for rank, one in enumerate(found, start=1)]
         return with_neighbours(self.corpus, ranked, reach=wish.neighbours)
 
     def _tokens(self, queries: Sequence[str]) -> Sequence[SparseVector | None]:

@@ -30,7 +30,7 @@ class Wish:
     where
         Only chunks for which this holds.
     weights
-        Other weights than those of the deployment, see `retriever.deployments.resolve_weights`.
+        Other weights than those of the deployment, see `retriever.deployments.resolve_weights`; for the sum.
     fusion
         See `Fusion`.
     per_document
@@ -43,7 +43,7 @@ class Wish:
     Raises
     ------
     InputError
-        If a number is negative, or the fusion is unknown.
+        If a number is negative, the fusion is unknown, or weights are given to one that has none.
     """
 
     k: int
@@ -60,6 +60,11 @@ class Wish:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}.")
         if self.fusion not in FUSIONS:
             raise InputError(f"fusion: expected one of {', '.join(FUSIONS)}, got {self.fusion!r}.")
+        if self.fusion != "sum" and self.weights is not None:
+            raise InputError(
+                f"weights: expected none beside fusion {self.fusion!r}, in which every leg counts alike, got "
+                f"{self.weights!r}. Leave one of the two out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -320,6 +320,7 @@ class EmbeddedCollection:
 
     def read_record(self) -> dict[str, Any]:
         """Read the record from its file."""
+        self._shard.check_process()  # so that a forked process is told before it embeds anything
         return read_json(self._folder / _RECORD, "record of a corpus")
 
     def write_record(self, record: Mapping[str, Any]) -> None:

@@ -7,8 +7,10 @@ it names this process to others, which the engine's own lock keeps out without a
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -40,10 +42,37 @@ class SharedShard:
         self.engine = engine
         self.users = 1
         self.writer: Holder | None = None
-        self.scans = ScanKeeper()
+        self._scans = ScanKeeper()
+        self._process = os.getpid()
         self._turn = threading.Condition()
         self._calls = 0
         self._is_reopening = False
+
+    @property
+    def scans(self) -> ScanKeeper:
+        """The scans of its vectors."""
+        self.check_process()
+        return self._scans
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether another process opened it, of which this one was forked."""
+        return self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Refuse a shard that was opened before a fork: none of the engine's threads came along.
+
+        Raises
+        ------
+        StoreLockedError
+            If it was.
+        """
+        if self.is_inherited:
+            raise StoreLockedError(
+                f"store {self.path.parent}: expected to be used by process {self._process}, which opened it, "
+                f"got process {os.getpid()}, which was forked afterwards. Open it after the fork, in one "
+                "process only, or serve several from a Qdrant server (--url)."
+            )
 
     @contextmanager
     def calling(self) -> Iterator[qe.EdgeShard]:
@@ -51,6 +80,7 @@ class SharedShard:
 
         One call at a time of each thread: another one within it would wait for itself where `reopen` waits.
         """
+        self.check_process()
         with self._turn:
             self._turn.wait_for(lambda: not self._is_reopening)
             self._calls += 1
@@ -61,6 +91,10 @@ class SharedShard:
             with self._turn:
                 self._calls -= 1
                 self._turn.notify_all()
+
+    def forget_scans(self) -> None:
+        """Let the process end without scans that are being made."""
+        atexit.unregister(self._scans.close)
 
     def reopen(self) -> None:
         """Close the shard and open it as its layout now says; calls that come meanwhile wait."""
@@ -104,6 +138,7 @@ class OpenShards:
         with cls._lock:
             shared = cls._by_path.get(path)
             if shared is not None:
+                shared.check_process()
                 shared.users += 1
                 return shared
             return cls._opened(path, _load(path))
@@ -116,7 +151,9 @@ class OpenShards:
 
     @classmethod
     def release(cls, shared: SharedShard) -> None:
-        """Count one user less; without users the shard is closed."""
+        """Count one user less; without users the shard is closed, by the process that opened it."""
+        if shared.is_inherited:
+            return
         with cls._lock:
             shared.users -= 1
             if shared.users == 0:
@@ -130,6 +167,7 @@ class OpenShards:
     @contextmanager
     def writing(cls, shared: SharedShard, purpose: str) -> Iterator[None]:
         """Be the only writer of a shard; other processes are kept out by the engine already."""
+        shared.check_process()
         with cls._lock:
             if shared.writer is not None:
                 raise StoreLockedError(
@@ -147,6 +185,13 @@ class OpenShards:
                     _write_holder(shared.path.parent, Holder.this_process(_OPEN))
 
     @classmethod
+    def begin_in_child(cls) -> None:
+        """Let go, after a fork, of what threads hold or wait for that did not come along."""
+        cls._lock = threading.Lock()
+        for shared in cls._by_path.values():
+            shared.forget_scans()
+
+    @classmethod
     def _opened(cls, path: Path, engine: qe.EdgeShard) -> SharedShard:
         shared = cls._by_path[path] = SharedShard(path, engine)
         _write_holder(path.parent, Holder.this_process(_OPEN))
@@ -156,6 +201,7 @@ class OpenShards:
     def _check_closed(cls, path: Path) -> None:
         shared = cls._by_path.get(path)
         if shared is not None:
+            shared.check_process()
             why = "has it open" if shared.writer is None else f"is writing it: {shared.writer}"
             raise StoreLockedError(
                 f"store {path.parent}: expected it to be closed, but this process {why}. Close it first."
@@ -168,6 +214,10 @@ class OpenShards:
             holder = _left_by(path.parent)
             if holder is not None and holder.may_be_running:
                 raise _locked(path.parent) from None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=OpenShards.begin_in_child)
 
 
 def ensure_indexes(engine: qe.EdgeShard, folder: Path) -> None:

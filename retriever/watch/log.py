@@ -142,18 +142,22 @@ class DeploymentLog:
         return Lines(observations=tuple(sorted(found, key=lambda one: one.time)), broken=broken)
 
     def files(self) -> list[Path]:
-        """Return the files of observations, the oldest first."""
+        """Return the files of observations, in the order in which they were begun."""
         return sorted(self.folder.glob("*.jsonl"))
 
     def excess(self) -> list[Path]:
-        """Return the oldest files, without which the others fit into `FOLDER_BYTES`."""
+        """Return the files written longest ago, without which the others fit into `FOLDER_BYTES`.
+
+        The one this process writes to is none of them.
+        """
         sizes = {path: _size(path) for path in self.files()}
         total, gone = sum(sizes.values()), []
-        for path, size in sizes.items():
-            if total <= FOLDER_BYTES or path == self._file:
+        for path in sorted(sizes, key=_written):
+            if total <= FOLDER_BYTES:
                 break
-            gone.append(path)
-            total -= size
+            if path != self._file:
+                gone.append(path)
+                total -= sizes[path]
         return gone
 
     def _own_file(self) -> Path:
@@ -250,3 +254,10 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

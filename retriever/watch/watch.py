@@ -102,7 +102,8 @@ class Watch:
         self._waiting: deque[Answered] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_measuring = False
+        self._noted = 0
+        self._done = 0
         self._in_haste = 0
         self._is_closed = False
         self._deadline = math.inf
@@ -119,22 +120,24 @@ class Watch:
             if len(self._waiting) >= _WAITING:
                 self._lost += 1
                 return
+            self._noted += 1
             self._waiting.append(answered)
-            if self._thread is None or not self._thread.is_alive():  # also after a fork
-                self._is_measuring = False
+            if not self._is_running:  # also after a fork
+                self._done = self._noted - len(self._waiting)
                 self._thread = threading.Thread(target=self._run, name="tandem-watch", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return when all that was noted so far is in the log."""
+        """Return when all that was noted so far is in the log, or lost; what is noted later may wait."""
         if threading.current_thread() is self._thread:  # what it calls may ask for a report
             return
         with self._changed:
+            noted = self._noted
             self._in_haste += 1
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._is_idle or not self._is_running)
+                self._changed.wait_for(lambda: self._done >= noted or not self._is_running)
             finally:
                 self._in_haste -= 1
 
@@ -200,10 +203,6 @@ class Watch:
         record_baseline(self._serving.searcher, queries, self.log, keep_text=self._keep_text)
 
     @property
-    def _is_idle(self) -> bool:
-        return not self._waiting and not self._is_measuring
-
-    @property
     def _is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
@@ -214,7 +213,7 @@ class Watch:
                 # One by one: in the engine a search of many holds the interpreter as long as many searches.
                 for observation in measured([answered], keep_text=self._keep_text):
                     self._write(answered.searcher.deployment, observation)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the app goes on
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the app goes on
                 self._lose(1, str(error) if isinstance(error, TandemError) else repr(error))
             self._rest(time.monotonic() - started)
 
@@ -225,13 +224,13 @@ class Watch:
             if time.monotonic() > self._deadline:
                 late, self._waiting = len(self._waiting), deque()
                 if late:
+                    self._done += late
                     self._lose(late, f"expected to measure them within {_CLOSING_S:.0f} s of closing")
-            self._is_measuring = bool(self._waiting)
             return self._waiting.popleft() if self._waiting else None
 
     def _rest(self, worked: float) -> None:
         with self._changed:
-            self._is_measuring = False
+            self._done += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._in_haste or self._is_closed, timeout=_REST * worked)
 
@@ -265,7 +264,7 @@ class Watch:
             if found.is_drifted:
                 self._alarmed.add(log.identity)
                 self._on_drift(DriftAlarm(found))
-        except Exception:  # what is called is the app's; watching goes on
+        except BaseException:  # what is called is the app's, and may even exit; watching goes on
             _logger.exception("expected to look for a drift and to tell of it, that failed")
 
     def _log_of(self, identity: str) -> DeploymentLog:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +75,31 @@ def _chunk(i: int) -> Chunk:
 def chunks() -> tuple[Chunk, ...]:
     """Return 40 chunks of 12 documents."""
     return tuple(_chunk(i) for i in range(_CHUNKS))
+
+
+@pytest.fixture(scope="session")
+def in_child() -> Callable[[Callable[[], object]], str]:
+    """Return what does some work in a forked process and tells what comes of it; one that hangs is ended."""
+
+    def run(work: Callable[[], object]) -> str:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            try:
+                said = repr(work())
+            except BaseException as error:  # noqa: BLE001  # it is told in the other process
+                said = f"{type(error).__name__}: {error}"
+            os.write(writing, said.encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            said = answer.read()
+        os.waitpid(child, 0)
+        return said
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -324,6 +324,55 @@ def test_a_comparison_shows_each_model_beside_all(command: Command, pair: Path) 
             assert f"{hit['score']:.3f}" in ran.out
 
 
+@pytest.fixture
+def loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands load models that are fakes."""
+    monkeypatch.setattr(
+        "retriever.search.models.load_stored", lambda spec: FakeModel(spec.name, dimensions=spec.dimensions)
+    )
+
+
+@pytest.mark.usefixtures("loading")
+def test_weights_of_a_query_belong_to_the_models_in_the_order_given(command: Command, folder: Path) -> None:
+    here = ("-c", "guide", "--store", folder)
+    assert command("deploy", "beta+alpha", *here).status == 0
+    asked = ("query", "basil", *here, "-k", "1", "--json")
+    for more in (("--serve", "beta+alpha", "--weights", "0,1"), ("--weights", "1,0")):
+        (hit,) = command(*asked, *more).json["hits"]
+        assert hit["contributions"] == {"alpha": hit["score"], "beta": 0}
+    ran = command(*asked, "--weights", "1,0", "--fusion", "rrf")
+    assert (ran.status, ran.out) == (2, "")
+    assert "expected none beside fusion 'rrf'" in ran.err
+
+
+def test_what_is_served_is_deployed_anew_where_that_is_asked_for(command: Command, folder: Path) -> None:
+    deployed = ("deploy", "alpha+beta", "-c", "guide", "--store", folder, "--json")
+    first, same, anew = (command(*deployed, *more).json for more in ((), (), ("--anew",)))
+    assert same == first
+    assert anew["created"] > first["created"]
+    assert {**anew, "created": first["created"]} == first
+
+
+@pytest.mark.usefixtures("loading")
+def test_the_time_of_deployment_is_that_of_what_is_deployed_also_by_its_name(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    here = ("-c", "guide", "--store", folder)
+    assert command("deploy", "alpha+beta", *here, "--weights", "equal").status == 0
+    (tmp_path / "queries.jsonl").write_text('{"text": "basil"}\n')
+    baseline = ("watch", *here, "--baseline", tmp_path / "queries.jsonl", "--json")
+    deployed = command(*baseline).json["deployment"]
+    assert command(*baseline, "--serve", "beta+alpha").json["deployment"] == deployed
+    assert command(*baseline, "--serve", "alpha").json["deployment"] != deployed
+
+
+@pytest.mark.parametrize("since", ["999999d", "0001-01-01", "yesterday"])
+def test_a_time_that_cannot_be_is_a_usage_error(command: Command, since: str) -> None:
+    ran = command("watch", "-c", "guide", "--since", since)
+    assert (ran.status, ran.out) == (2, "")
+    assert f"--since: expected 7d, 24h, 30m or a time such as 2026-11-22T09:00, got '{since}'" in ran.err
+
+
 def test_a_query_can_be_asked_otherwise(command: Command, pair: Path) -> None:
     here = ("-c", "guide", "--store", pair, "-k", "2", "--json")
     alone = command("query", "basil", *here, "--serve", "wordllama").json

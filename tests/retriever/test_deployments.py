@@ -57,6 +57,19 @@ def test_weights_follow_a_model_however_it_is_called(corpus: Corpus) -> None:
     assert dict(zip(deployed.models, deployed.weights, strict=True)) == {"alpha": 0.25, "beta": 0.75}
 
 
+@pytest.mark.parametrize("source", ["acme/pinned@v1.5", "acme/pinned@refs/pr/1"])
+def test_weights_follow_a_model_whose_source_is_pinned(
+    make_corpus: Callable[..., Corpus], any_store: VectorStore, beta: FakeModel, source: str
+) -> None:
+    pinned = FakeModel("acme/pinned", dimensions=24)
+    pinned._spec = replace(pinned.spec, source=source)
+    with make_corpus(any_store, "pinned", [pinned, beta]) as corpus:
+        deployed = deploy(corpus, [source, "beta"], weighting={source: 0.75, "beta": 0.25})
+        assert deployed.shares == {"pinned": 0.75, "beta": 0.25}
+        cut = deploy(corpus, [f"{source}@8", "beta"], weighting={f"{source}@8": 0.75, "beta": 0.25})
+        assert cut.shares == {"pinned@8": 0.75, "beta": 0.25}
+
+
 def test_deploying_again_changes_nothing_and_another_choice_is_added(
     corpus: Corpus, any_store: VectorStore
 ) -> None:
@@ -68,6 +81,14 @@ def test_deploying_again_changes_nothing_and_another_choice_is_added(
         second = deploy(reopened, ["beta"])
         deploy(reopened, ["alpha", "beta"], evidence=evidence)
         assert [one.models for one in reopened.deployments] == [first.models, second.models, first.models]
+
+
+def test_what_is_served_is_recorded_anew_where_that_is_asked_for(corpus: Corpus) -> None:
+    first, second, third = (deploy(corpus, ["alpha", "beta"], anew=True) for _ in range(3))
+    assert corpus.deployments == (first, second, third)
+    assert len({one.created for one in corpus.deployments}) == 3
+    assert first == replace(third, created=first.created)
+    assert deploy(corpus, ["alpha", "beta"]) == third
 
 
 def test_evidence_is_kept_as_it_will_be_read(corpus: Corpus, any_store: VectorStore) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -90,13 +92,11 @@ def test_what_a_call_changes_the_next_one_does_not_see(retriever: TandemRetrieve
 def test_options_reach_the_search(retriever: TandemRetriever, models: dict[str, FakeModel]) -> None:
     corpus = retriever._serving.corpus
     searcher = Searcher(corpus, retriever.deployment, models=models)
-    options: dict[str, Any] = {
-        "weights": {"alpha": 0.2, "beta": 0.3, "bm25": 0.5},
-        "fusion": "rrf",
-        "per_document": True,
-        "neighbours": 1,
-        "explain": True,
-    }
+    weights: dict[str, Any] = {"weights": {"alpha": 0.2, "beta": 0.3, "bm25": 0.5}}
+    (hits,) = searcher.search([QUERY], k=4, **weights)
+    nodes = explained(retriever.using(**weights).retrieve(QUERY))
+    assert [(node.node_id, node.score) for node in nodes] == [(hit.chunk.chunk_id, hit.score) for hit in hits]
+    options: dict[str, Any] = {"fusion": "rrf", "per_document": True, "neighbours": 1, "explain": True}
     nodes = explained(retriever.using(**options).retrieve(QUERY))
     (hits,) = searcher.search([QUERY], k=4, **options)
     assert [node.node_id for node in nodes] == [hit.chunk.chunk_id for hit in hits]
@@ -109,6 +109,43 @@ def test_options_reach_the_search(retriever: TandemRetriever, models: dict[str, 
     assert any(node.before or node.after for node in nodes)
     said = json.loads(nodes[0].model_dump_json())  # LlamaIndex reads none of its scored nodes back
     assert (said["ranks"], said["contributions"]) == (nodes[0].ranks, nodes[0].contributions)
+
+
+@pytest.mark.parametrize("name", ["node_ids", "doc_ids"])
+def test_a_text_is_no_list_of_ids(retriever: TandemRetriever, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected a list of ids, got the text 'doc-1'"):
+        retriever.using(**{name: "doc-1"})
+
+
+def test_a_number_of_nodes_that_cannot_be_is_not_kept(retriever: TandemRetriever) -> None:
+    chosen = retriever.using(node_postprocessors=[Shortest()], candidates=5)
+    with pytest.raises(InputError, match="at least the 9 nodes"):
+        chosen.similarity_top_k = 9
+    assert chosen.similarity_top_k == 4
+    assert len(chosen.retrieve(QUERY)) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_forked_process_is_told_that_the_folder_was_opened_before(
+    retriever: TandemRetriever,
+    place: Path,
+    models: dict[str, FakeModel],
+    in_child: Callable[[Callable[[], object]], str],
+    *,
+    warm: bool,
+) -> None:
+    if warm:
+        retriever.retrieve(QUERY)
+
+    def again() -> TandemRetriever:
+        return TandemRetriever.from_deployment("guide", store=place, models=models)
+
+    told = "StoreLockedError: .*which was forked afterwards. Open it after the fork"
+    for work in (lambda: retriever.retrieve(QUERY), lambda: retriever.deployment, again):
+        assert re.match(told, in_child(work))
+    assert in_child(retriever.close) == "None"
+    assert len(retriever.retrieve(QUERY)) == 4
 
 
 def test_one_model_alone_is_served_from_the_same_collection(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,6 +187,21 @@ def test_half_precision_is_proven_and_fewer_bits_are_called_approximate(
         assert all(hit.approximate for hit in hits)
 
 
+def test_what_words_find_is_approximate_beside_models_in_fewer_bits(
+    make_corpus: Callable[..., Corpus], any_store: Any, alpha: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retriever.search.lexical_leg._FEWEST", 10)  # so that few chunks are many
+    weights = {"alpha": 0.01, "bm25": 0.99}
+    many = [_numbered(i) for i in range(100)]
+    with make_corpus(any_store, "many", [alpha], chunks=many) as corpus:
+        rows = alpha.embed_chunks([chunk.text for chunk in reversed(many)])  # a model that finds others
+        corpus.write_vectors("alpha", [chunk.chunk_id for chunk in many], rows)
+        for storage, is_approximate in (("float16", False), ("int8", True)):
+            deployment = deploy(corpus, list(weights), storage=storage, weighting=weights)
+            (hits,) = Searcher(corpus, deployment, models={"alpha": alpha}).search(["River 7"], k=2)
+            assert [hit.approximate for hit in hits] == [is_approximate] * 2
+
+
 def _numbered(i: int) -> Chunk:
     import uuid
 
@@ -346,6 +361,14 @@ def test_fused_rankings_are_those_of_the_legs_and_say_that_they_are_approximate(
         assert set(hits[0].contributions) == {"alpha", "beta", "bm25"}
 
 
+@pytest.mark.parametrize("fusion", ["rrf", "dbsf"])
+def test_weights_beside_a_fusion_that_has_none_are_refused(
+    serve: Callable[..., Searcher], fusion: Any
+) -> None:
+    with pytest.raises(InputError, match=f"weights: expected none beside fusion '{fusion}'"):
+        serve("alpha", "beta").search(["basil"], k=1, fusion=fusion, weights="equal")
+
+
 def test_an_unknown_fusion_is_refused(serve: Callable[..., Searcher]) -> None:
     with pytest.raises(InputError, match="expected one of sum, rrf, dbsf, got 'max'"):
         serve("alpha").search(["basil"], k=1, fusion="max")  # type: ignore[arg-type]
@@ -382,6 +405,57 @@ def test_a_rank_is_that_of_the_leg_alone(
 def test_ranks_of_a_cut_model_are_told_too(serve: Callable[..., Searcher]) -> None:
     (hits,) = serve("alpha@8", "beta").search([QUERIES[0]], k=40, explain=True)
     assert sorted(hit.ranks["alpha@8"] for hit in hits) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8", "binary"])
+def test_ranks_of_a_cut_model_are_exact_however_it_is_searched(
+    corpus: Corpus, serve: Callable[..., Searcher], models: Models, chunks: tuple[Chunk, ...], storage: str
+) -> None:
+    searcher = serve("alpha@8", "beta", storage=storage, weighting="equal")
+    stored = corpus.read_vectors(["alpha"])
+    rows = stored.by_model["alpha"].astype(np.float64)[:, :8]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    german = {chunk.chunk_id for chunk in chunks if chunk.metadata["lang"] == "de"}
+    for query in QUERIES:
+        row = models["alpha"].embed_queries([query])[0].astype(np.float64)[:8]
+        scores = dict(zip(stored.chunk_ids, rows @ row / np.linalg.norm(row), strict=True))
+        for where, among in ((None, set(scores)), (equals("lang", "de"), german)):
+            (hits,) = searcher.search([query], k=10, explain=True, where=where)
+            for hit in hits:
+                own = scores[hit.chunk.chunk_id]
+                assert hit.ranks["alpha@8"] == 1 + sum(scores[name] > own + 1e-6 for name in among)
+
+
+def test_a_hit_that_is_deleted_before_it_is_explained_is_left_out(
+    corpus: Corpus, serve: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher = serve("alpha", "beta", "bm25")
+    (expected,) = searcher.search([QUERIES[0]], k=4)
+    points = corpus.points
+
+    def late(chunk_ids: Sequence[str], **options: Any) -> dict[str, Point]:
+        corpus.delete_chunks(chunk_ids[1:2])  # an ingest beside it
+        return points(chunk_ids, **options)
+
+    monkeypatch.setattr(corpus, "points", late)
+    (hits,) = searcher.search([QUERIES[0]], k=4, explain=True)
+    assert order(hits) == [order(expected)[place] for place in (0, 2, 3)]
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+    assert all(set(hit.ranks) == {"alpha", "beta", "bm25"} for hit in hits)
+
+
+def test_chunks_that_are_deleted_while_a_loss_is_measured_do_not_count(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = corpus.points
+
+    def late(chunk_ids: Sequence[str], **options: Any) -> dict[str, Point]:
+        monkeypatch.setattr(corpus, "points", points)
+        corpus.delete_chunks(chunk_ids[:1])
+        return points(chunk_ids, **options)
+
+    monkeypatch.setattr(corpus, "points", late)
+    assert 0 < deploy(corpus, ["alpha", "beta"], storage="int8").evidence["loss"]["kept"] <= 1
 
 
 @pytest.mark.parametrize("k", [1, 3, 12, 20])

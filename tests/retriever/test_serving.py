@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from retriever import serving as module
 from retriever.corpus import Corpus
 from retriever.deploying import deploy
 from retriever.deployments import rollback
-from retriever.errors import EmbeddingError, InputError, ModelMismatchError, StoreError
+from retriever.errors import EmbeddingError, InputError, ModelMismatchError, StoreError, TandemError
 from retriever.models.protocol import FloatArray
 from retriever.records import Chunk
 from retriever.search import Searcher, Wish
@@ -91,6 +94,40 @@ def test_an_error_is_that_of_its_own_question_alone(serving: Serving, models: di
     assert len(serving.ask(["again"], WISH).result(30)) == 3
 
 
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, KeyboardInterrupt, StopIteration])
+def test_what_ends_a_model_ends_no_one_who_waits(
+    corpus: Corpus, beta: FakeModel, raised: type[BaseException]
+) -> None:
+    class Ending(Counting):
+        def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+            found = super().embed_queries(texts)
+            if any("the end" in text for text in texts):
+                raise raised
+            return found
+
+    alpha = Ending("acme/alpha", 24)
+    deploy(corpus, ["alpha", "beta"])
+    serving = Serving(corpus, models={"alpha": alpha, "beta": beta})
+    alpha.go_on.clear()
+    first = serving.ask(["the ferry"], WISH)
+    while not alpha.calls:
+        pass
+    good, bad = serving.ask(["warm soil"], WISH), serving.ask(["the end"], WISH)
+    alpha.go_on.set()
+    assert len(first.result(30)) == len(good.result(30)) == 3
+    with pytest.raises(TandemError, match=f"ended with {raised.__name__}") as told:
+        bad.result(30)
+    assert isinstance(told.value.__cause__, raised)
+
+    async def ask() -> None:
+        await asyncio.wait_for(asyncio.wrap_future(serving.ask(["the end"], WISH)), 30)
+
+    with pytest.raises(TandemError, match="ended with"):
+        asyncio.run(ask())
+    assert len(serving.ask(["again"], WISH).result(30)) == 3
+    serving.close()
+
+
 def test_a_question_that_is_given_up_costs_nothing(serving: Serving, models: dict[str, Counting]) -> None:
     models["alpha"].go_on.clear()
     first = serving.ask(["the ferry"], WISH)
@@ -123,6 +160,33 @@ def test_what_is_deployed_and_rolled_back_elsewhere_is_served(
         legs.append(set(serving.ask(["basil"], WISH).result(30)[0].contributions))
     assert legs == [{"alpha", "beta"}, {"beta"}, {"alpha", "beta"}]
     assert serving.deployment.models == ("alpha", "beta")
+
+
+def test_the_first_question_is_answered_by_what_is_deployed_by_then(
+    corpus: Corpus, models: dict[str, Counting], any_store: VectorStore
+) -> None:
+    deploy(corpus, ["alpha"])
+    serving = Serving(corpus, models=models)
+    with Corpus.open(any_store, corpus.name) as writer:
+        deploy(writer, ["beta"])
+    assert serving.deployment.models == ("beta",)
+    assert set(serving.ask(["basil"], WISH).result(30)[0].contributions) == {"beta"}
+
+
+def test_what_is_deployed_again_between_two_looks_is_another_deployment(
+    serving: Serving, models: dict[str, Counting], any_store: VectorStore
+) -> None:
+    serving.warm_up()
+    before = serving.deployment
+    with Corpus.open(any_store, serving.corpus.name) as writer:
+        deploy(writer, ["beta"])
+        again = deploy(writer, ["alpha", "beta"])
+    assert again.created != before.created
+    assert serving.deployment == again
+    chosen = Serving.choosing(serving.corpus, "alpha", models={"alpha": models["alpha"]})
+    searcher = chosen.searcher
+    searcher.deployment = replace(searcher.deployment, created="2026-01-01T00:00:00+00:00")
+    assert chosen.searcher is searcher  # what nobody deployed is the same at any time
 
 
 def test_a_vector_that_is_dropped_before_the_next_look_is_no_error(
@@ -206,6 +270,36 @@ def test_what_waits_is_answered_before_it_is_closed(serving: Serving, models: di
     with pytest.raises(StoreError, match="it was closed"):
         serving.ask(["basil"], WISH)
     serving.close()
+
+
+def test_it_is_closed_while_its_thread_ends(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving.warm_up()
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+
+    def forgotten(*_: object) -> None:  # by the thread itself, between two looks at it
+        serving._thread = None
+
+    monkeypatch.setattr(ended, "join", forgotten)
+    monkeypatch.setattr(module.threading, "current_thread", forgotten)
+    serving._thread = ended
+    serving.close()
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="it was closed"):
+        serving.ask(["basil"], WISH)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_serves_whatever_was_locked_when_it_was_forked(
+    serving: Serving, in_child: Callable[[Callable[[], object]], str]
+) -> None:
+    serving.warm_up()
+    with serving._turn, serving._arrival:
+        said = in_child(lambda: serving.ask(["basil"], WISH).result(15))
+    # An engine in this process serves no other one; what stands in for a server has no such rule.
+    embedded = serving.corpus.location != ":memory:" and "://" not in serving.corpus.location
+    assert said.startswith("StoreLockedError" if embedded else "[Found(")
+    assert len(serving.ask(["basil"], WISH).result(30)) == 3
 
 
 def test_models_are_loaded_once_by_all_that_use_them(

@@ -10,9 +10,11 @@ import pytest
 import retriever.models
 from retriever.errors import InputError, ModelError, ModelNotFoundError
 from retriever.models import OnnxModel, SentenceTransformerModel, load_model, load_models, load_stored
+from retriever.models.catalog import load_afresh
 from retriever.models.packaged import PACKAGED, _locate, load_packaged
 from retriever.models.probe import INVARIANT, batch_invariance
 from retriever.models.protocol import EmbeddingModel
+from retriever.testing import FakeModel
 
 
 def test_a_source_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +115,25 @@ def test_a_path_that_does_not_exist_is_said_to_be_missing(source: str) -> None:
     """It is never looked up on the hub."""
     with pytest.raises(ModelNotFoundError, match="expected a folder with a model, got no such folder"):
         load_model(source)
+
+
+def test_a_revision_may_have_a_path_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a hub name whatever stands behind the @; what stands before it is looked at as ever."""
+    asked: list[str] = []
+
+    def loaded(source: str, **_: object) -> FakeModel:
+        asked.append(source)
+        return FakeModel("acme/pinned", dimensions=3)
+
+    monkeypatch.setattr(
+        "retriever.models.sentence_transformer.SentenceTransformerModel.from_hub", staticmethod(loaded)
+    )
+    load_afresh("acme/pinned@refs/pr/1")
+    assert asked == ["acme/pinned@refs/pr/1"]
+    with pytest.raises(ModelNotFoundError, match="got no such folder"):
+        load_model("a/b/absent@v1")
+    with pytest.raises(ModelNotFoundError, match="a folder, or a hub name"):
+        load_model("minillm@refs/pr/1")
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:

@@ -100,3 +100,11 @@ def test_one_string_is_refused_before_the_model_sees_it() -> None:
     """Its characters would be embedded as texts."""
     with pytest.raises(InputError, match="expected a list of strings, got one string"):
         CheckedModel(FakeModel()).embed_queries("basil")
+
+
+def test_half_a_character_is_refused_before_the_model_sees_it() -> None:
+    """And the text is named, in characters that every terminal shows."""
+    model = CheckedModel(FakeModel("acme/fake", dimensions=3))
+    for embed in (model.embed_queries, model.embed_chunks):
+        with pytest.raises(InputError, match=r"Unicode text, got 'caf\\ud83d' for text 1 of 2"):
+            embed(["café", "caf\ud83d"])

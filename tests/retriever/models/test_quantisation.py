@@ -20,6 +20,61 @@ pytest.importorskip("nncf", reason="needs the extra quantize")
 _RAN = Callable[..., Any]
 
 
+@pytest.fixture
+def typed_folder(few_texts: Path, tmp_path: Path) -> Path:
+    """Return a model as a graph that reads types of tokens: embeddings added, and a product."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder, rng = tmp_path / "typed", np.random.default_rng(0)
+    folder.mkdir()
+    words = sorted(set(few_texts.read_text().split()))
+    vocabulary = {word: place for place, word in enumerate(["[UNK]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # no password
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["[CLS]"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", tokenizer.token_to_id("[CLS]"))]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shapes = {"words": (len(words) + 2, 32), "types": (2, 32), "mixing": (32, 32)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    inputs = ["input_ids", "attention_mask", "token_type_ids"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["words", "input_ids"], ["word"]),
+            helper.make_node("Gather", ["types", "token_type_ids"], ["type"]),
+            helper.make_node("Add", ["word", "type"], ["both"]),
+            helper.make_node("MatMul", ["both", "mixing"], ["mixed"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "axis"], ["column"]),
+            helper.make_node("Mul", ["mixed", "column"], ["last_hidden_state"]),
+        ],
+        "typed",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"]) for name in inputs],
+        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["texts", "tokens", 32])],
+        [
+            *(numpy_helper.from_array(weight, name) for name, weight in weights.items()),
+            numpy_helper.from_array(np.array([2]), "axis"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, folder / "model.onnx")
+    card = {
+        "name": "typed",
+        "pooling": "mean",
+        "max_tokens": 64,
+        "query_prompt": "",
+        "document_prompt": "",
+        "add_special_tokens": False,
+        "pad_id": 0,
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
 @pytest.mark.parametrize("method", ["int8-dynamic", "int8-static", "int8-weights"])
 def test_a_copy_is_smaller_agrees_and_says_so(
     method: str, tiny_folder: Path, few_texts: Path, tmp_path: Path
@@ -68,6 +123,18 @@ def test_a_float32_graph_can_be_the_original(tiny_folder: Path, few_texts: Path,
     report = quantize(str(tmp_path / "graph"), tmp_path / "copy", texts=few_texts, method="int8-weights")
     assert report.name == "tiny-int8-weights"
     assert report.measured.agreement_mean > 0.98
+
+
+@pytest.mark.parametrize("method", ["int8-static", "float32"])
+def test_a_graph_with_types_of_tokens_and_no_special_ones_stays_that(
+    typed_folder: Path, few_texts: Path, tmp_path: Path, method: str
+) -> None:
+    """Types are zeros, as for a text alone; no special token comes in by the copy."""
+    report = quantize(str(typed_folder), tmp_path / "copy", texts=few_texts, method=method)
+    assert report.measured.agreement_mean > 0.98
+    assert json.loads((tmp_path / "copy" / "card.json").read_text())["add_special_tokens"] is False
+    copy, original = load_model(str(tmp_path / "copy")), load_model(str(typed_folder))
+    assert copy.spec.tokenizer == original.spec.tokenizer
 
 
 def test_dynamic_ranges_are_found_out_and_repaired(

@@ -144,6 +144,27 @@ def test_a_large_file_is_followed_by_another_and_the_oldest_go(
     assert baseline.live == kept
 
 
+def test_of_a_process_that_is_seldom_asked_the_newest_lines_are_kept(
+    log: DeploymentLog, observation: Observe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FILE_BYTES", 1_000)
+    monkeypatch.setattr(module, "FOLDER_BYTES", 5_000)
+    seldom, often = DeploymentLog(log.folder), DeploymentLog(log.folder)
+    seldom.append([observation(0)])
+    for n in range(1, 100):
+        if n == 90:
+            seldom.append([observation(n, serves="seldom")])
+        make_room(often, first=2)
+        often.append([observation(n)])
+        for path in log.files():  # a clock that ticks with every question
+            if not path.stat().st_mtime < 1e9:
+                os.utime(path, (n, n))
+    assert [one for one in log.read().observations if one.serves == "seldom"] == [
+        observation(90, serves="seldom")
+    ]
+    assert sum(path.stat().st_size for path in log.files()) <= 5_000 + 300
+
+
 def test_a_file_that_another_process_deletes_is_begun_again(log: DeploymentLog, observation: Observe) -> None:
     log.append([observation(0)])
     for path in log.files():

@@ -56,6 +56,13 @@ def seen(watch: Watch) -> tuple[Observation, ...]:
     return latest_log(watch.log, "small").read().observations
 
 
+def is_flushed(watch: Watch) -> bool:
+    """Return whether flushing ends."""
+    done = threading.Event()
+    threading.Thread(target=lambda: (watch.flush(), done.set()), daemon=True).start()
+    return done.wait(20)
+
+
 def known(n: int) -> list[str]:
     """Questions in words of the corpus."""
     return [f"{WORDS[i % 15]} and {WORDS[(i // 15 + i) % 15]}" for i in range(n)]
@@ -178,6 +185,44 @@ def test_what_cannot_be_measured_or_written_is_counted_and_delays_nothing(
     assert [one.lost for one in seen(watch)] == [4]
 
 
+def test_what_was_noted_is_waited_for_and_not_what_comes_meanwhile(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    measured = module.measured
+
+    def busy(batch: Sequence[Answered], *, keep_text: bool) -> list[Observation]:
+        if not stop.is_set():
+            watch.observe(batch[0])  # for each that is measured there is another one
+        return measured(batch, keep_text=keep_text)
+
+    monkeypatch.setattr(module, "measured", busy)
+    watch = Watch(serving, log=tmp_path / "log")
+    ask(serving, known(5))
+    try:
+        assert is_flushed(watch)
+        assert len(latest_log(watch.log, "small").read().observations) >= 5
+        assert watch._waiting
+    finally:
+        stop.set()
+
+
+def test_whatever_measuring_raises_the_watch_goes_on(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(serving, log=tmp_path / "log")
+
+    def exiting(*_: object, **__: object) -> None:
+        raise SystemExit(1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "measured", exiting)
+        ask(serving, known(2))
+        assert is_flushed(watch)
+    ask(serving, known(1))
+    assert [one.lost for one in seen(watch)] == [2]
+
+
 def test_closing_what_serves_writes_down_all_that_waits(serving: Serving, tmp_path: Path) -> None:
     watch = Watch(serving, log=tmp_path / "log")
     ask(serving, known(30))
@@ -224,6 +269,24 @@ def test_another_deployment_begins_anew_and_is_never_compared_with_the_first(
     assert (second.status, second.baseline_queries, second.live_queries) == ("not enough queries", 30, 0)
     assert second.deployment != first.deployment
     assert len(list((tmp_path / "log" / "small").iterdir())) == 2
+
+
+def test_what_is_served_begins_anew_where_it_is_deployed_anew(
+    serving: Serving, any_store: VectorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "_CHECK_SECONDS", 0.0)
+    watch = Watch(serving, log=tmp_path / "log", settings=EAGER)
+    ask(serving, known(70))
+    first = watch.report()
+    with Corpus.open(any_store, "small") as writer:
+        deploy(writer, ["alpha", "beta"])
+        ask(serving, known(1))
+        assert watch.report().deployment == first.deployment
+        deploy(writer, ["alpha", "beta"], anew=True)
+    ask(serving, known(3))
+    second = watch.report()
+    assert (second.baseline_queries, second.live_queries) == (3, 0)
+    assert second.deployment != first.deployment
 
 
 def test_before_anything_is_asked_there_are_not_enough_queries(serving: Serving, tmp_path: Path) -> None:
