@@ -296,10 +296,11 @@ def run(
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
     )
-    if retry_failed is not None and prune:
-        raise InputError(
-            "--prune: expected the whole source, got only what failed (--retry-failed). Leave one out."
-        )
+    for option, is_given in (("--prune", prune), ("--recreate", recreate)):
+        if is_given and retry_failed is not None:
+            raise InputError(
+                f"{option}: expected the whole source, got only what failed (--retry-failed). Leave one out."
+            )
     if dry_run:
         summary = None  # nothing is written, not even a file that says so
     with ExitStack() as stack:

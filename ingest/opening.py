@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ingest.chunks import NODE_PARSER, Chunker, ChunkSettings, chunker_for, chunker_of, parser_identity
 from ingest.lengths import LengthGuard
 from retriever.corpus import Corpus
-from retriever.errors import InputError, ModelMismatchError, StoreLockedError
+from retriever.errors import InputError, ModelError, ModelMismatchError, StoreLockedError
 from retriever.models import load_stored
 from retriever.models.protocol import EmbeddingModel, Tokenizer
 from retriever.records import ChunkerSpec, CorpusManifest, ModelSpec
@@ -183,10 +183,21 @@ def _counting(manifest: CorpusManifest, models: Iterable[EmbeddingModel]) -> lis
     found = {model.tokenizer.fingerprint: model.tokenizer for model in models if model.tokenizer is not None}
     for spec in manifest.counting:
         if spec.tokenizer not in found:
-            tokenizer = load_stored(spec).tokenizer
+            tokenizer = _dropped(spec, manifest.corpus).tokenizer
             if tokenizer is not None:
                 found[tokenizer.fingerprint] = tokenizer
     return [tokenizer for key, tokenizer in found.items() if key in manifest.chunker.tokenizers]
+
+
+def _dropped(spec: ModelSpec, corpus: str) -> EmbeddingModel:
+    try:
+        return load_stored(spec)
+    except ModelError as error:
+        raise type(error)(
+            f"corpus {corpus!r}: expected {spec.name}, which was dropped, and whose tokenizer still counts "
+            f"when documents are cut, got: {str(error).rstrip('.')}. Bring it back to where it was, make the "
+            "corpus anew (--recreate), or ingest into a corpus of another name."
+        ) from error
 
 
 def _check_stored(corpus: Corpus, guards: Sequence[LengthGuard]) -> None:

@@ -81,9 +81,8 @@ class Reading:
                 yield item
 
     def _fail(self, failed: FailedDocument) -> None:
-        self._failures.add(failed)
-        if failed.doc_id is not None:
-            self._seen.add(failed.doc_id, "")
+        came_before = failed.doc_id is not None and self._seen.add(failed.doc_id, "") is not None
+        self._failures.add(failed, is_duplicate=came_before)
 
     def _all(self) -> Iterator[Document | FailedDocument]:
         yield self._first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import tomllib
@@ -21,6 +22,7 @@ from retriever.errors import InputError, TandemError
 
 SETTINGS_FILE = "tandem.toml"
 INTERRUPTED = 130
+TERMINATED = 143
 UNEXPECTED = 1
 SAY = "retriever.console.say"
 """In the `meta` of a context: what takes the last line of a command that fails, instead of standard error."""
@@ -53,11 +55,21 @@ notes = Console(stderr=True, highlight=False)
 """Progress, notes and errors; what is asked for goes to standard output."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The program was asked to end by SIGTERM, and ends as if it were interrupted."""
+
+
+def status_of(interrupt: KeyboardInterrupt) -> int:
+    """Return the exit status of a command that was cut short."""
+    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+
+
 class ErrorBoundary(TyperGroup):
     """A group of commands that turns errors into one line and an exit status.
 
     0 done, 1 unexpected, 2 usage, 3 store unreachable, 4 model missing or mismatched, 5 some
-    documents failed, 6 gate not met, 130 interrupted. ``--debug`` shows the traceback before the line.
+    documents failed, 6 gate not met, 130 interrupted, 143 terminated. ``--debug`` shows the traceback before
+    the line.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -66,7 +78,7 @@ class ErrorBoundary(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             _sayer(ctx)("interrupted")
-            raise typer.Exit(INTERRUPTED) from interrupt
+            raise typer.Exit(status_of(interrupt)) from interrupt
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise  # Typer ends quietly when nobody reads on
         except Exception as error:
@@ -107,6 +119,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, section: str | 
     except TandemError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_status)
+    if arguments is None:
+        _end_on_sigterm()
     try:
         app(args=given, default_map=_with_one_place(given, defaults))
     except SystemExit as end:
@@ -115,15 +129,28 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, section: str | 
         raise
 
 
+def _end_on_sigterm() -> None:
+    """Let SIGTERM, from `docker stop` or systemd, interrupt the command; unless it is to be ignored."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other one may set a handler
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends two: the second is no reason to hurry
+    raise Terminated
+
+
 def _leave(end: SystemExit) -> None:
     """End at once if an interrupted command has left a thread at work.
 
     The interpreter would tear itself down around that thread, and libraries in it may then crash.
     """
-    if end.code == INTERRUPTED and any(thread.daemon for thread in threading.enumerate()):
+    status = INTERRUPTED if end.code == INTERRUPTED else TERMINATED
+    if end.code == status and any(thread.daemon for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        os._exit(status)
 
 
 def settings(app: typer.Typer, path: Path | None = None, *, section: str | None = None) -> dict[str, Any]:

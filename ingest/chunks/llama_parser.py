@@ -24,7 +24,8 @@ from ingest.chunks.chunker import budget_of, check_version, distinct
 from ingest.chunks.identity import chunk_id
 from ingest.chunks.nodes import with_nodes
 from ingest.chunks.titles import Prefix, prefix_of
-from retriever.errors import InputError, ModelMismatchError
+from ingest.documents.source import check_metadata
+from retriever.errors import InputError, ModelMismatchError, SourceError
 from retriever.models.protocol import Tokenizer
 from retriever.payload import NEXT, PREVIOUS, RESERVED_FIELDS, SOURCE, node_fields
 from retriever.records import Chunk, ChunkerSpec, Document
@@ -282,10 +283,10 @@ def _metadata(document: Document, index: int, node: BaseNode) -> dict[str, Any]:
             f"{', '.join(taken)}, which are reserved. Have the parser set others."
         )
     try:
-        json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        check_metadata(metadata)
+    except SourceError as error:
         raise InputError(
-            f"chunk {index} of document {document.doc_id!r}: expected JSON values as metadata, the node "
+            f"chunk {index} of document {document.doc_id!r}: expected metadata that can be stored, the node "
             f"parser set others ({error})."
         ) from error
     return metadata

@@ -68,16 +68,16 @@ class Counts:
 
 
 class Failures:
-    """Notes documents that fail, each once, in `counts`; and tells `on_failure` at once."""
+    """Notes documents that fail, each once beside its duplicates, in `counts`; tells `on_failure`."""
 
     def __init__(self, counts: Counts, on_failure: Callable[[FailedDocument], None]) -> None:
         self._counts = counts
         self._on_failure = on_failure
         self._ids: set[str] = set()
 
-    def add(self, failed: FailedDocument) -> None:
-        """Note what a source could not read."""
-        if failed.doc_id is not None:
+    def add(self, failed: FailedDocument, *, is_duplicate: bool = False) -> None:
+        """Note what a source could not read; where it is a duplicate, the document itself may fail yet."""
+        if failed.doc_id is not None and not is_duplicate:
             self._ids.add(failed.doc_id)
         self._counts.failed.append(failed)
         self._on_failure(failed)

@@ -149,7 +149,8 @@ class CsvSource:
                     return
                 if not any(cells):
                     continue
-                row.update(zip(layout.header, cells, strict=False))
+                if len(cells) == len(layout.header):  # else nobody knows which of them is the id
+                    row.update(zip(layout.header, cells, strict=True))
                 item = self._document(row, cells, layout)
             except (csv.Error, UnicodeDecodeError, SourceError) as error:
                 ended = isinstance(error, UnicodeDecodeError)  # nobody knows where the next character begins

@@ -82,7 +82,8 @@ class FolderSource:
     ``file_path`` (equal to the id), ``title`` where the file has one, ``pages`` of a PDF, and ``encoding``
     where that was inferred. Names that begin with a dot are left aside, and what `options` or a file
     ``.tandemignore`` says; other suffixes than those of `READERS` are counted in `skipped`. Links are
-    followed, but each folder is read once, under its own path rather than that of a link.
+    followed, but each folder is read once, under its own path rather than that of a link. One to nothing
+    fails: it may have been to a folder of documents that are away.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class FolderSource:
     def __iter__(self) -> Iterator[Document | FailedDocument]:
         """Read the folder, its files in the order of their names."""
         self._skipped, self._detected = Counter(), Counter()
-        for path in walk(self._root, self._options):
+        for path in walk(self._root, self._options, READERS):
             if isinstance(path, FailedDocument):
                 yield path
             elif path.suffix.lower() in READERS:
@@ -131,7 +132,7 @@ class FolderSource:
         """Return how many files there are to read."""
         return sum(
             isinstance(path, Path) and path.suffix.lower() in READERS
-            for path in walk(self._root, self._options)
+            for path in walk(self._root, self._options, READERS)
         )
 
     def check(self) -> None:
@@ -143,7 +144,7 @@ class FolderSource:
             If no file has a suffix of `READERS`, or a pattern cannot be used.
         """
         found: Counter[str] = Counter()
-        for path in walk(self._root, self._options):
+        for path in walk(self._root, self._options, READERS):
             if isinstance(path, Path):
                 if path.suffix.lower() in READERS:
                     return

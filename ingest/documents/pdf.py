@@ -157,7 +157,8 @@ def serve() -> None:
     """Answer on standard output what comes on standard input, until it ends: the other process."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its parent
+    for number in (signal.SIGINT, signal.SIGTERM):  # a whole group of processes may get them
+        signal.signal(number, signal.SIG_IGN)  # it ends with its parent
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while head := requests.read(_REQUEST.size):
         size, max_bytes, memory = _REQUEST.unpack(head)

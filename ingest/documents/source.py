@@ -21,6 +21,10 @@ _SOMETHING_TO_SEE = re.compile(
 _LARGEST_INTEGER = 2**63
 """Whole numbers from here on have no place in a payload: Qdrant's are of 64 bits."""
 
+_DEEPEST = 32
+"""How many lists and objects may lie one in another in a value. Qdrant writes up to about 125 of them, and
+then cannot read what it wrote."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedDocument:
@@ -45,8 +49,8 @@ class Source(Protocol):
     """Yields documents, one at a time and in the same order each time.
 
     No two documents have the same id, each has text, text and id can be written as UTF-8, and metadata
-    as JSON: whatever violates this is a `FailedDocument`. `operator.length_hint` tells about how many
-    there are, 0 where that is not known without reading them.
+    as JSON that a payload can hold (`check_metadata`): whatever violates this is a `FailedDocument`.
+    `operator.length_hint` tells about how many there are, 0 where that is not known without reading them.
     """
 
     @property
@@ -88,7 +92,7 @@ def check_document(document: Document) -> None:
 
 def _check_node(node: Mapping[str, Any]) -> None:
     try:
-        written = json.dumps(dict(node), ensure_ascii=False, allow_nan=False)
+        written = json.dumps(dict(node), ensure_ascii=False, allow_nan=False, sort_keys=True)  # as hashed
     except (TypeError, ValueError, RecursionError) as error:
         raise SourceError(
             f"node: expected JSON values beside text and metadata, got others ({error}); convert them or "
@@ -148,22 +152,48 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def _check_value(name: str, value: Any) -> None:
-    if isinstance(value, (bool, type(None))):
-        return
-    if isinstance(value, int):
-        if not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
-            raise SourceError(
-                f"metadata {name!r}: expected a whole number of at most 64 bits, got one of "
-                f"{value.bit_length()}; write it as a string"
-            )
-        return
+    _check_parts(name, value)
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except RecursionError as error:
-        raise SourceError(f"metadata {name!r}: nested too deeply to be stored; simplify it") from error
     except (TypeError, ValueError) as error:
         raise SourceError(
             f"metadata {name!r}: expected a JSON value, got {type(value).__name__} ({error}); convert it to "
             "a string or number, or leave it out"
         ) from error
     check_unicode(written, f"metadata {name!r}")
+
+
+def _check_parts(name: str, value: Any) -> None:
+    """Refuse what JSON could write and no payload could hold, however deep it lies."""
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, int):
+                _check_integer(name, one)
+            elif isinstance(one, dict):
+                _check_keys(name, one)
+                inner += one.values()
+            elif isinstance(one, (list, tuple)):
+                inner += one
+        if not inner:
+            return
+        level = inner
+    raise SourceError(
+        f"metadata {name!r}: expected lists and objects at most {_DEEPEST} deep, got more; simplify it"
+    )
+
+
+def _check_integer(name: str, value: int) -> None:
+    if not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+        raise SourceError(
+            f"metadata {name!r}: expected a whole number of at most 64 bits, got one of "
+            f"{value.bit_length()}; write it as a string"
+        )
+
+
+def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
+    one_of_each = {str if isinstance(key, str) else type(key): key for key in value}
+    if len(one_of_each) > 1:  # keys of one kind other than strings are written as strings
+        found = " beside ".join(repr(key) for key in one_of_each.values())
+        raise SourceError(f"metadata {name!r}: expected names that are strings, got {found}; rename them")

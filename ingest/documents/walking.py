@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
 IGNORE_FILE = ".tandemignore"
 """Lists what is left aside in its folder and those below, in the syntax of a ``.gitignore``."""
 
+_AWAY = (
+    "expected a file or a folder, got a link to nothing that is there, or what cannot be looked at; bring it "
+    "back, remove it or leave it out (--exclude)"
+)
+
 
 def printable(path: Path) -> str:
     """Return a path as text, with escapes for bytes in it that are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def walk(root: Path, options: SourceOptions) -> Iterator[Path | FailedDocument]:
+def walk(root: Path, options: SourceOptions, readable: Container[str]) -> Iterator[Path | FailedDocument]:
     """Yield all files below `root` that `options` and the ignore files leave, sorted by name.
 
     Those behind links to folders come last. A link to a folder within `root` thus never takes the place
-    of that folder, and no loop is entered.
+    of that folder, and no loop is entered. What may be a folder and cannot be entered fails: a link to
+    nothing, say, but for one with a suffix among `readable`, which stands for a document.
 
     Raises
     ------
@@ -40,7 +47,12 @@ def walk(root: Path, options: SourceOptions) -> Iterator[Path | FailedDocument]:
     waiting, visited = deque([root]), set[tuple[int, int]]()
     while waiting:
         path = waiting.pop()
-        if not _is_folder(path):
+        is_folder = _is_folder(path)
+        if is_folder is None and path.suffix.lower() not in readable:
+            if path == root or chosen.has_folder(path):
+                yield FailedDocument(doc_id=None, where=printable(path), reason=_AWAY)
+            continue
+        if not is_folder:
             if chosen.has_file(path):
                 yield path
             continue
@@ -125,5 +137,11 @@ def _entries(folder: Path, visited: set[tuple[int, int]]) -> list[Path]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where it may not look; this is then False
+def _is_folder(path: Path) -> bool | None:
+    """Return whether this is a folder; None where nobody can tell."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return None if path.is_symlink() else False  # what was deleted meanwhile is none
+    except OSError:
+        return None

@@ -30,8 +30,10 @@ import logging
 import math
 import os
 import pickle  # of records between processes of one run
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -92,7 +94,8 @@ class RayExecutor:
         recipe.check()
         self._recipe = replace(recipe, threads=options.threads)
         self._options = options
-        self._is_ours = _connect(options)
+        with _sigterm_kept():
+            self._is_ours = _connect(options)
         self._pipe: _Pipe | None = None
         self._starting = threading.Lock()
         self._exchange: Exchange[Task, Outcome] = Exchange(self._send)
@@ -357,6 +360,18 @@ def _connect(options: RayOptions) -> bool:
             "and that `ray status` answers there."
         ) from error
     return True
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep what SIGTERM does, if the program has a say in that: Ray would end it without a word."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        is_main = threading.current_thread() is threading.main_thread()  # no other one may set a handler
+        if is_main and kept not in {signal.SIG_DFL, None}:
+            signal.signal(signal.SIGTERM, kept)
 
 
 def _check_same(options: RayOptions) -> None:

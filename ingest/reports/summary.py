@@ -12,7 +12,7 @@ from typing import Any
 
 from ingest.reports.writable import check_writable, draft_of, unwritable
 from ingest.run import IngestSummary
-from retriever.console import INTERRUPTED, UNEXPECTED
+from retriever.console import UNEXPECTED, status_of
 from retriever.errors import DocumentsFailedError, TandemError
 
 _OPTION = "--summary"
@@ -31,8 +31,9 @@ def summary_file(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
     """Write to `path`, when the run ends, how it ended and what is handed over; nothing if it is None.
 
     The file replaces an earlier one by rename. ``outcome`` is ``"done"``, ``"interrupted"`` or
-    ``"error"``, and ``exit_status`` that of the command. A run in which some documents fail is done, and
-    lists them under ``failed``; its exit status says so. With an error, ``error`` says which.
+    ``"error"``, and ``exit_status`` that of the command; SIGTERM, too, interrupts it. A run in which some
+    documents fail is done, and lists them under ``failed``; its exit status says so. With an error,
+    ``error`` says which.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def summary_file(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
 
 def _ending(error: BaseException) -> dict[str, Any]:
     if isinstance(error, KeyboardInterrupt):
-        return {"outcome": "interrupted", "exit_status": INTERRUPTED}
+        return {"outcome": "interrupted", "exit_status": status_of(error)}
     status = error.exit_status if isinstance(error, TandemError) else UNEXPECTED
     said = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
     return {"outcome": "error", "exit_status": status, "error": said}
@@ -71,3 +72,5 @@ def _write(path: Path | None, started: datetime, value: Mapping[str, Any]) -> No
         draft.replace(path)
     except OSError as error:
         raise unwritable(path, _OPTION, error) from error
+    finally:
+        draft.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.vectors.batches import Batch, EmbeddedBatch
-from retriever.errors import EmbeddingError, ModelTooShortError, TandemError
+from retriever.errors import EmbeddingError, InputError, ModelTooShortError, TandemError
 from retriever.models import CheckedModel
 from retriever.models.protocol import EmbeddingModel, FloatArray
 
@@ -69,7 +69,7 @@ class Embedder:
             return
         try:
             rows[wanted] = self._checked(key, [texts[i] for i in wanted])
-        except (EmbeddingError, ModelTooShortError) as error:
+        except (EmbeddingError, InputError, ModelTooShortError) as error:
             if wanted.size == 1:
                 failures[int(wanted[0])] = str(error)
                 return

@@ -123,17 +123,18 @@ class Corpus(CorpusReader):
         self._refresh()
         self._finish_dropping()
         given = {model.key: model for model in check_distinct(models)}
-        stored = self._manifest.models
-        for key in set(given) & set(self._manifest.keys):
-            self.check_model(given[key])
-        kept = tuple(given.get(model.key, model) for model in stored)
-        added = tuple(model for key, model in given.items() if key not in self._manifest.keys)
+        added = self._unknown(given)
+        keys = {model.key for model in added}
         if added:  # what an interruption leaves of a vector is no model's, and is deleted by the next writer
-            self._save(dropping=tuple(model.key for model in added))
-        for model in added:
-            self._collection.add_vector(model.key, model.dimensions)
-        if (*kept, *added) != stored:
-            self._save(manifest=replace(self._manifest, models=(*kept, *added)), dropping=())
+            self._save(dropping=(*self._record.dropping, *keys))
+            for model in added:
+                self._collection.add_vector(model.key, model.dimensions)
+            self._refresh()
+        kept = tuple(given.get(model.key, model) for model in self._manifest.models)
+        known = (*kept, *self._unknown(given))
+        if added or known != self._manifest.models:
+            dropping = tuple(name for name in self._record.dropping if name not in keys)
+            self._save(manifest=replace(self._manifest, models=known), dropping=dropping)
 
     def drop_model(self, name: str) -> None:
         """Remove a model: its vectors, its combinations, and what the manifest says of it.
@@ -278,8 +279,10 @@ class Corpus(CorpusReader):
                 self._finish_dropping()
             size = sum(self._manifest.size(part) for part in combination.parts)
             self._collection.add_vector(combination.vector, size, storage=storage)
-            combinations = (*self._manifest.combinations, combination)
-            self._save(manifest=replace(self._manifest, combinations=combinations))
+            self._refresh()
+            self._manifest.ordered(parts)  # a model may have been dropped meanwhile
+            combinations = dict.fromkeys((*self._manifest.combinations, combination))
+            self._save(manifest=replace(self._manifest, combinations=tuple(combinations)))
         self._fill_combination(combination)
         return combination
 
@@ -294,17 +297,13 @@ class Corpus(CorpusReader):
             If the corpus has BM25 vectors that were made otherwise.
         """
         self._refresh()
-        stored = self._manifest.lexical
-        if stored is not None and stored.fingerprint != spec.fingerprint:
-            raise ModelMismatchError(
-                f"corpus {self.name!r} at {self._location}: expected BM25 vectors made with {stored}, "
-                f"got {spec}. Leave the settings out, or drop {LEXICAL} first."
-            )
-        if stored is None:
+        if not self._has_lexical(spec):
             if LEXICAL in self._record.dropping:
                 self._finish_dropping()
             self._collection.add_sparse_vector(LEXICAL)
-            self._save(manifest=replace(self._manifest, lexical=spec))
+            self._refresh()
+            if not self._has_lexical(spec):
+                self._save(manifest=replace(self._manifest, lexical=spec))
         self._fill_lexical(spec)
 
     def fill_derived(self) -> None:
@@ -422,7 +421,8 @@ class Corpus(CorpusReader):
         self._collection.flush()
 
     def _refresh(self) -> None:
-        # Others may have the corpus open and have written since: a change starts from what is there.
+        # Others may have the corpus open and have written since: a change starts from what is there, and
+        # the record is read again behind each request that may take its time.
         self.refresh()
 
     def _refresh_derived(self) -> None:
@@ -453,14 +453,31 @@ class Corpus(CorpusReader):
                 "Deploy another model first."
             )
 
+    def _unknown(self, given: Mapping[str, ModelSpec]) -> tuple[ModelSpec, ...]:
+        """Return those of these models, by key, that the corpus has not; refuse others that differ."""
+        for key in set(given) & set(self._manifest.keys):
+            self.check_model(given[key])
+        return tuple(model for key, model in given.items() if key not in self._manifest.keys)
+
+    def _has_lexical(self, spec: LexicalSpec) -> bool:
+        stored = self._manifest.lexical
+        if stored is not None and stored.fingerprint != spec.fingerprint:
+            raise ModelMismatchError(
+                f"corpus {self.name!r} at {self._location}: expected BM25 vectors made with {stored}, "
+                f"got {spec}. Leave the settings out, or drop {LEXICAL} first."
+            )
+        return stored is not None
+
     def _finish_dropping(self) -> None:
         """Delete the vectors that the record knows as unfinished and no longer as part of the corpus."""
-        if self._record.dropping:
+        unfinished = self._record.dropping
+        if unfinished:
             known = {*self._manifest.keys, *self._manifest.derived}
-            for name in self._record.dropping:
+            for name in unfinished:
                 if name not in known:
                     self._collection.drop_vector(name)
-            self._save(dropping=())
+            self._refresh()
+            self._save(dropping=tuple(name for name in self._record.dropping if name not in unfinished))
 
     def _combined(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         return {one.vector: concatenate(parts_of(vectors, one.parts)) for one in self._manifest.combinations}

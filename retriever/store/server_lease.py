@@ -6,9 +6,9 @@ its own token has it. The collection has one part on one machine, so that there 
 upserts.
 
 Clocks of two machines meet in one comparison: a lease is free for others when it has ended by their
-clock. It holds for 60 s and its holder, who goes by the time that has passed since, writes nothing
-once 30 s have passed without a renewal; so clocks may differ by 30 s. What cannot be excluded: a request that
-is under way for longer than that.
+clock. It holds for 60 s and its holder, who goes by the time that has passed since (on Linux also while
+its machine slept), writes nothing once 30 s have passed without a renewal; so clocks may differ by 30 s.
+What cannot be excluded: a request that is under way for longer than that.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Lease:
         """
         ended = models.FieldCondition(key=_EXPIRES, range=models.Range(lt=time.time()))
         condition = models.Filter(should=[ended, _is(self.token)])
-        asked = time.monotonic()
+        asked = _seconds()
         found = self._leases.put(self, condition, models.UpdateMode.UPSERT)
         if found.get(_TOKEN) != self.token:
             raise self._leases.refusal(self, found)
@@ -161,7 +161,7 @@ class Lease:
         StoreLockedError
             If it was lost.
         """
-        if self._lost is None and time.monotonic() - self._confirmed > self._leases.seconds / 2:
+        if self._lost is None and _seconds() - self._confirmed > self._leases.seconds / 2:
             self._renew()
         if self._lost is not None:
             raise self._leases.loss(self, self._lost)
@@ -176,13 +176,19 @@ class Lease:
 
     def _renew(self) -> None:
         with self._lock:
-            asked = time.monotonic()
+            asked = _seconds()
             condition = models.Filter(must=[_is(self.token)])
             found = self._leases.put(self, condition, models.UpdateMode.UPDATE_ONLY)
             if found.get(_TOKEN) == self.token:
                 self._confirmed = asked
             else:
                 self._lost = found
+
+
+def _seconds() -> float:
+    """Return seconds that never go back, and that pass while the machine sleeps too where it counts them."""
+    clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def _is(token: str) -> models.FieldCondition:

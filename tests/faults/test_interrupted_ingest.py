@@ -26,6 +26,7 @@ import pytest
 import typer
 
 from ingest import ChunkSettings, ingest
+from ingest.reports import read_failures
 from retriever import console
 from retriever.models.protocol import EmbeddingModel, FloatArray
 from retriever.records import Document, ModelSpec
@@ -513,27 +514,39 @@ def test_a_model_that_fails_on_one_real_text_costs_one_document_until_it_is_mend
     assert contents(store, CORPUS).differences(contents(other, CORPUS)) == []
 
 
-def test_the_real_command_interrupted_with_a_real_model_leaves_a_store_that_opens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_real_command_interrupted_with_a_real_model_leaves_a_store_that_opens(
+    tmp_path: Path, number: int
+) -> None:
     lines = [json.dumps({"_id": f"d{i}", "text": f"{i} " + "some words to read " * 150}) for i in range(4000)]
-    (tmp_path / "corpus.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "corpus.jsonl").write_text("\n".join(["no JSON", *lines]), encoding="utf-8")
     arguments = ["run", "corpus.jsonl", "--corpus", CORPUS, "--models", "wordllama", "--store", "store"]
     program = "import ingest.cli; ingest.cli.main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *arguments, "--summary", "s.json"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         wait_for(tmp_path / "store" / CORPUS / "tandem.json", process)
         time.sleep(1)
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        for _ in range(2 if number == signal.SIGTERM else 1):  # so does `timeout`
+            process.send_signal(number)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == console.INTERRUPTED, said
+    status = {signal.SIGINT: console.INTERRUPTED, signal.SIGTERM: console.TERMINATED}[number]
+    assert process.returncode == status, said
     assert time.monotonic() - start < PATIENCE
     assert said.strip().endswith("interrupted")
     assert "Traceback" not in said
     assert corpus_status(EmbeddedStore(tmp_path / "store"), CORPUS).documents < len(lines)
+    summary = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert (summary["outcome"], summary["exit_status"]) == ("interrupted", status)
+    (failed,) = read_failures(tmp_path / f"{CORPUS}.failed.jsonl")
+    assert failed.where == "corpus.jsonl:1"
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

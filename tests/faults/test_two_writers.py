@@ -210,6 +210,21 @@ def test_a_lease_that_has_ended_is_taken_over_and_its_holder_learns_of_it(store:
     assert late.count() == 0
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock here counts while a machine sleeps")
+def test_a_holder_whose_machine_slept_learns_that_its_lease_has_ended(
+    client: QdrantClient, store: ServerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store._leases = Leases(client, "memory", seconds=60.0)
+    late = opened(store)
+    late._lease = killed(store)
+    wall, since_boot = time.time, time.clock_gettime
+    monkeypatch.setattr(time, "time", lambda: wall() + 100)  # and `monotonic` has stood still
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: since_boot(clock) + 100)
+    with opened(store).lock("the next"), pytest.raises(StoreLockedError, match=r"lease was lost.*the next"):
+        late.upsert([point(1)])
+    assert late.count() == 0
+
+
 def test_a_lease_that_was_taken_and_given_back_by_another_is_lost_all_the_same(store: ServerStore) -> None:
     late = opened(store)
     late._lease = killed(store)

@@ -223,8 +223,12 @@ class TestRefusals:
     def test_metadata_that_cannot_be_stored(self) -> None:
         with pytest.raises(InputError, match="other names than doc_id, which are reserved"):
             cut(Scripted(texts=["a"], extra={"doc_id": "x"}), "a")
-        with pytest.raises(InputError, match="expected JSON values as metadata"):
-            cut(Scripted(texts=["a"], extra={"x": {1, 2}}), "a")
+        deep: list[Any] = []
+        for _ in range(200):
+            deep = [deep]
+        for bad, reason in (({1, 2}, "got set"), (2**70, "64 bits"), (deep, "at most 32 deep")):
+            with pytest.raises(InputError, match=f"chunk 0 of document 'doc'.*metadata 'x'.*{reason}"):
+                cut(Scripted(texts=["a"], extra={"x": bad}), "a")
 
     def test_a_parser_that_fails(self) -> None:
         with pytest.raises(InputError, match=r"document 'doc'.* it failed with RuntimeError: no luck"):

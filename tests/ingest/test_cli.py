@@ -744,6 +744,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
         2,
         "--prune: expected the whole source, got only what failed (--retry-failed). Leave one out.",
     ),
+    "a part that makes anew": (
+        ("good.jsonl", "-c", "handbook", "--retry-failed", "others.failed.jsonl", "--recreate"),
+        2,
+        "--recreate: expected the whole source, got only what failed (--retry-failed). Leave one out.",
+    ),
     "a summary in no folder": (
         ("good.jsonl", "-m", "wordllama", "--summary", "none/s.json"),
         2,

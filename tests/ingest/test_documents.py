@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ingest.documents import FailedDocument, Source, documents_from, open_source
+from ingest.documents import FailedDocument, Source, SourceOptions, documents_from, open_source
 from retriever.errors import SourceError
 from retriever.records import Document
 
@@ -134,6 +134,21 @@ class TestFolder:
         assert list(documents) == ["b.txt"]
         assert failed.doc_id == "a.txt"
         assert "cannot be read: No such file" in failed.reason
+
+    @pytest.mark.parametrize("target", ["nowhere", "itself"])
+    def test_a_link_that_may_have_been_to_a_folder_fails_unless_it_is_left_out(
+        self, tmp_path: Path, target: str
+    ) -> None:
+        (tmp_path / "itself").symlink_to(tmp_path / target)
+        (tmp_path / "b.txt").write_text("Some text")
+        for options in (SourceOptions(), SourceOptions(include=("*.txt",))):
+            documents, (failed,) = split(open_source(tmp_path, options))
+            assert list(documents) == ["b.txt"]
+            assert (failed.doc_id, failed.where) == (None, str(tmp_path / "itself"))
+            assert "a link to nothing that is there" in failed.reason
+        assert split(open_source(tmp_path, SourceOptions(exclude=("itself",))))[1] == []
+        (tmp_path / ".tandemignore").write_text("itself/")
+        assert split(open_source(tmp_path))[1] == []
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
     def test_a_pipe_is_refused_instead_of_waited_for(self, tmp_path: Path) -> None:
@@ -480,6 +495,10 @@ class TestGiven:
             ({"doc_id": "b", "text": "T", "metadata": {"x": 2**63}}, "at most 64 bits, got one of 64"),
             ({"doc_id": "b", "text": "T", "metadata": {1: "x"}}, "expected names that are strings, got 1"),
             ({"doc_id": "b", "text": "T", "metadata": {"x": ["\ud83d"]}}, "metadata 'x': expected Unicode"),
+            (
+                {"doc_id": "b", "text": "T", "node": {"x": {1: "a", "y": "b"}}},
+                "node: expected JSON values beside text and metadata",
+            ),
         ],
     )
     def test_what_cannot_be_stored_fails_alone(self, document: dict[str, Any], reason: str) -> None:

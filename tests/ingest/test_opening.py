@@ -19,13 +19,14 @@ from retriever.errors import (
     CorpusNotFoundError,
     InputError,
     ModelMismatchError,
+    ModelNotFoundError,
     ModelTooShortError,
     StoreLockedError,
 )
-from retriever.records import Chunk, ChunkerSpec, Document
+from retriever.records import Chunk, ChunkerSpec, Document, ModelSpec
 from retriever.store.embedded import EmbeddedStore
 from retriever.store.protocol import VectorStore
-from retriever.testing import FakeModel
+from retriever.testing import FakeModel, WhitespaceTokenizer
 
 ALPHA = FakeModel("acme/alpha", dimensions=8)
 BETA = FakeModel("acme/beta", dimensions=8)
@@ -236,3 +237,30 @@ class TestLengths:
 
     def test_a_model_without_a_limit_needs_none(self) -> None:
         assert LengthGuard.of(FakeModel("acme/long", max_tokens=None), ChunkerSpec()) is None
+
+
+def test_a_dropped_model_whose_tokenizer_still_counts_is_missed_by_name(store: VectorStore) -> None:
+    class Other(FakeModel):
+        @property
+        def spec(self) -> ModelSpec:
+            return replace(super().spec, tokenizer="other", source="/nowhere/beta")
+
+        @property
+        def tokenizer(self) -> Any:
+            return OtherTokenizer()
+
+    class OtherTokenizer(WhitespaceTokenizer):
+        @property
+        def fingerprint(self) -> str:
+            return "other"
+
+    make(store, [ALPHA, Other("acme/beta", dimensions=8)])
+    with Corpus.open(store, NAME) as corpus:
+        corpus.drop_model("beta")
+    with pytest.raises(ModelNotFoundError) as caught:
+        make(store)
+    said = str(caught.value)
+    assert "corpus 'c': expected acme/beta, which was dropped, and whose tokenizer still counts" in said
+    assert "/nowhere/beta" in said
+    assert "Bring it back to where it was, make the corpus anew (--recreate)" in said
+    make(store, recreate=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from ingest.chunks import ChunkSettings
 from ingest.collection import vanished
-from ingest.documents import FailedDocument
+from ingest.documents import FailedDocument, SourceOptions, open_source
 from ingest.preview import dry_run
 from ingest.run import IngestSummary, ingest
 from retriever.errors import SourceError
@@ -40,7 +41,7 @@ LIBRARY = (
 )
 
 
-def run(store: VectorStore, items: Sequence[Item] | Iterator[Item], **options: Any) -> IngestSummary:
+def run(store: VectorStore, items: Iterable[Item], **options: Any) -> IngestSummary:
     return ingest(items, store, "c", models=[ALPHA], chunks=CHUNKS, **{"prune": True, **options})
 
 
@@ -136,6 +137,42 @@ def test_where_something_failed_that_has_no_id_nothing_is_deleted_and_the_reason
         assert contents(any_store, "c").differences(before) == []
     mended = run(any_store, [LIBRARY[0]])
     assert (mended.removed, mended.prune_refused) == (2, None)
+
+
+def test_a_row_of_a_table_with_a_comma_too_many_has_nothing_deleted(
+    any_store: VectorStore, contents: Contents, tmp_path: Path
+) -> None:
+    table = tmp_path / "c.csv"
+    table.write_text("text,id\nfirst text here,a\nHello brave world,b\n", encoding="utf-8")
+    source = open_source(table)
+    run(any_store, source)
+    before = contents(any_store, "c")
+    for broken in ("Hello, brave world,b", "Hello brave world", "H\u00e9llo, brave world,b"):
+        table.write_bytes(f"text,id\nfirst text here,a\n{broken}\n".encode("latin-1"))
+        summary = run(any_store, open_source(table, SourceOptions(encoding="utf-8")))
+        assert (summary.removed, [failed.doc_id for failed in summary.failed]) == (0, [None])
+        assert "c.csv:3 could not be read" in (summary.prune_refused or "")
+        assert contents(any_store, "c").differences(before) == []
+
+
+def test_what_lies_behind_a_link_to_a_share_that_is_away_is_not_gone(
+    any_store: VectorStore, contents: Contents, tmp_path: Path
+) -> None:
+    root, share = tmp_path / "docs", tmp_path / "share"
+    for folder in (root, share):
+        folder.mkdir()
+        (folder / "a.txt").write_text("some text", encoding="utf-8")
+    (root / "manuals").symlink_to(share)
+    run(any_store, open_source(root))
+    before = contents(any_store, "c")
+    assert {payload["doc_id"] for payload in before.payloads.values()} == {"a.txt", "manuals/a.txt"}
+    share.rename(tmp_path / "away")
+    summary = run(any_store, open_source(root))
+    assert (summary.removed, summary.elsewhere) == (0, 1)
+    assert (summary.prune_refused or "").startswith(f"{root / 'manuals'} could not be read")
+    assert contents(any_store, "c").differences(before) == []
+    (root / "manuals").unlink()
+    assert run(any_store, open_source(root)).removed == 1
 
 
 def test_a_new_corpus_says_the_same_dry_or_not() -> None:

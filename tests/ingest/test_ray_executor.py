@@ -159,6 +159,21 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+def test_a_program_that_handles_sigterm_still_does_when_ray_has_set_its_own_handler() -> None:
+    from ingest.executors.ray import _sigterm_kept
+
+    before = signal.getsignal(signal.SIGTERM)
+    ours, rays = (lambda *_: None), (lambda *_: None)
+    try:
+        for kept, after in ((ours, ours), (signal.SIG_IGN, signal.SIG_IGN), (signal.SIG_DFL, rays)):
+            signal.signal(signal.SIGTERM, kept)
+            with _sigterm_kept():
+                signal.signal(signal.SIGTERM, rays)
+            assert signal.getsignal(signal.SIGTERM) is after
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_llama_index_embedding_is_refused_before_anything_starts() -> None:
     with pytest.raises(ModelError, match="expected a model that each Ray worker can load by name"):
         executor_of(load_model("wordllama"), source="llama-index:MockEmbedding")

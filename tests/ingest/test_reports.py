@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -242,6 +244,35 @@ def test_a_run_that_is_cut_short_loses_nothing_that_failed_before(
     found = {one.doc_id: one.reason for one in read_failures(path)}
     assert found == {"a": "earlier", "b": "once more", "c": "earlier"}
     assert [one.name for one in tmp_path.iterdir()] == ["c.failed.jsonl"]
+
+
+def test_a_run_that_is_refused_leaves_the_list_of_the_one_at_work_alone(tmp_path: Path) -> None:
+    path = tmp_path / "c.failed.jsonl"
+    with FailureFile(path) as first:
+        first.add(failed("a"))
+        with pytest.raises(StoreLockedError), FailureFile(path):
+            raise StoreLockedError("the first one writes")
+        with FailureFile(path) as second:
+            second.add(failed("b"))
+        first.add(failed("c"))
+    assert [one.doc_id for one in read_failures(path)] == ["a", "c"]
+    assert [one.name for one in tmp_path.iterdir()] == ["c.failed.jsonl"]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_others_write_is_not(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from ingest.documents import FailedDocument;"
+        "from ingest.reports import FailureFile; file = FailureFile(Path(sys.argv[1])).__enter__();"
+        "file.add(FailedDocument(doc_id='a', where='a', reason='r')); os._exit(9)"
+    )
+    path = tmp_path / "c.failed.jsonl"
+    subprocess.run([sys.executable, "-c", program, path], check=False)
+    (left,) = tmp_path.iterdir()
+    others = [left.name.replace(socket.gethostname(), "elsewhere"), "c.failed.jsonl.part", f"x{left.name}"]
+    for name in others:
+        (tmp_path / name).touch()
+    with FailureFile(path):
+        assert sorted(one.name for one in tmp_path.iterdir()) == sorted(others)
 
 
 def test_a_thread_that_outlives_the_run_writes_nothing_more(tmp_path: Path) -> None:

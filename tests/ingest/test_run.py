@@ -653,6 +653,8 @@ def test_a_model_added_later_that_fails_on_a_text_fills_all_the_others(
         ({"day": date(2026, 1, 1)}, "date"),
         ({"ratio": float("nan")}, "JSON"),
         ({1: "x"}, "strings"),
+        ({"pages": [{1: "a", "x": "b"}]}, "metadata 'pages': expected names that are strings"),
+        ({"size": {"bytes": [2**70]}}, "metadata 'size': expected a whole number of at most 64 bits"),
     ],
 )
 def test_metadata_that_cannot_be_stored_fail_their_document_alone(
@@ -666,6 +668,28 @@ def test_metadata_that_cannot_be_stored_fail_their_document_alone(
     assert texts_of(contents(store, "c").payloads) == expected_texts(LIBRARY)
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for i in range(depth):
+        value = {"k": value} if i % 2 else [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [30, 40, 100, 124, 126, 200, 5000])
+def test_metadata_deeper_than_a_store_can_read_back_fail_their_document_alone(
+    any_store: VectorStore, contents: Contents, depth: int
+) -> None:
+    run(any_store, LIBRARY[:1])
+    deep = Document(doc_id="deep", text="some text", metadata={"a": nested(depth)})
+    summary = run(any_store, [*LIBRARY, deep])
+    assert [failed.doc_id for failed in summary.failed] == (["deep"] if depth > 32 else [])
+    assert all("metadata 'a': expected lists and" in failed.reason for failed in summary.failed)
+    stored = contents(any_store, "c").payloads.values()  # the corpus is opened anew
+    assert {payload["doc_id"] for payload in stored} == {"a", "b", "c", *(["deep"] if depth <= 32 else [])}
+    for payload in stored:
+        assert payload.get("a") == (nested(depth) if payload["doc_id"] == "deep" else None)
+
+
 def test_a_list_of_documents_is_held_to_what_a_source_promises(
     store: VectorStore, contents: Contents
 ) -> None:
@@ -675,6 +699,17 @@ def test_a_list_of_documents_is_held_to_what_a_source_promises(
         assert counts_of(summary) == expected
         assert [failed.doc_id for failed in summary.failed] == ["a", "empty"]
         assert texts_of(contents(store, "c").payloads) == expected_texts(LIBRARY)
+
+
+def test_a_duplicate_does_not_hide_why_the_document_itself_failed(store: VectorStore) -> None:
+    unreadable = FailedDocument(doc_id="b", where="b.txt", reason="not UTF-8")
+    documents = [document("a", BAD), document("a", "another"), unreadable, document("c", "cherry")]
+    summary = run(store, documents, [BadOn(ALPHA, refuse)])
+    assert counts_of(summary) == (1, 0, 0, 3)
+    expected = (("a", "duplicate id 'a'"), ("b", "not UTF-8"), ("a", "the service refused a text"))
+    for failed, (doc_id, reason) in zip(summary.failed, expected, strict=True):
+        assert failed.doc_id == doc_id
+        assert reason in failed.reason
 
 
 def test_a_text_that_cannot_be_cut_fails_its_document_alone(store: VectorStore) -> None:

@@ -271,13 +271,33 @@ def test_wrong_usage_ends_with_2_and_the_usage(run: Callable[..., Ran], argument
     assert "Usage" in ran.err
 
 
-def test_a_real_interruption_says_one_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_real_interruption_says_one_word(tmp_path: Path, number: int, status: int) -> None:
     command = [sys.executable, "-c", PROGRAM, "wait"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (status, "interrupted\n")
+
+
+def test_a_program_that_calls_a_command_keeps_its_own_handlers(run: Callable[..., Ran]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("show").status == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_program_that_is_to_live_on_after_sigterm_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", f"import signal; signal.signal(15, signal.SIG_IGN); {PROGRAM}", "wait"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (130, "interrupted\n")

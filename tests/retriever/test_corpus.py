@@ -20,6 +20,7 @@ from retriever.errors import (
     StoreCorruptError,
     StoreLockedError,
 )
+from retriever.lexical import measured
 from retriever.models.protocol import FloatArray
 from retriever.records import FORMAT_VERSION, Chunk, ChunkerSpec, Combination, Deployment
 from retriever.store.embedded import EmbeddedStore
@@ -635,6 +636,45 @@ def test_a_corpus_has_one_writer_and_is_deployed_beside_it(corpus: Corpus, any_s
         assert corpus.manifest.combinations == (
             Combination(("alpha", "beta")),
         )  # what is there when the lock is had
+
+
+SLOW: dict[str, tuple[str, Callable[[Corpus, FakeModel], object]]] = {
+    "a model": ("add_vector", lambda corpus, gamma: corpus.add_models([gamma.spec])),
+    "a combination": ("add_vector", lambda corpus, _: corpus.add_combination(["alpha", "beta"])),
+    "bm25": ("add_sparse_vector", lambda corpus, _: corpus.add_lexical(measured(["some text"]))),
+    "a dropping": ("drop_vector", lambda corpus, _: corpus.drop_model("beta")),
+}
+
+
+@pytest.mark.parametrize("change", SLOW)
+def test_what_another_process_saves_during_a_slow_change_of_the_layout_is_kept(
+    corpus: Corpus, any_store: VectorStore, gamma: FakeModel, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    method, made = SLOW[change]
+    kind = type(corpus._collection)
+    request, delta, calls = getattr(kind, method), FakeModel("acme/delta", dimensions=8), iter(range(9))
+
+    def slow(collection: Any, *arguments: Any, **options: Any) -> None:
+        request(collection, *arguments, **options)
+        if next(calls) == 0:
+            with Corpus.open(any_store, corpus.name) as other:
+                other.add_deployment(deployed("alpha"))
+                if change in {"a combination", "bm25"}:
+                    other.add_models([delta.spec])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, method, slow)
+        made(corpus, gamma)
+    with Corpus.open(any_store, corpus.name) as opened:
+        assert opened.deployments == (deployed("alpha"),)
+        manifest = opened.manifest
+        assert "dropping" not in opened._collection.read_record()
+    assert (manifest.keys, manifest.combinations, manifest.lexical) == {
+        "a model": (("alpha", "beta", "gamma"), (), None),
+        "a combination": (("alpha", "beta", "delta"), (Combination(("alpha", "beta")),), None),
+        "bm25": (("alpha", "beta", "delta"), (), measured(["some text"])),
+        "a dropping": (("alpha",), (), None),
+    }[change]
 
 
 def test_vectors_are_found_by_the_text_they_were_made_from(
