@@ -407,6 +407,35 @@ def drop_model(
     )
 
 
+@app.command("drop-corpus")
+def drop_corpus(
+    corpus: Annotated[str, typer.Argument(help="Its name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="It shall be gone for good.")] = False,
+    json: JsonOption = False,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """Delete a corpus with its chunks, vectors and deployments."""
+    from retriever.corpus import Corpus
+    from retriever.store.place import open_store
+
+    place: VectorStore = open_store(store, url=url, api_key=api_key)
+    with Corpus.open(place, corpus) as opened:
+        chunks, where = opened.count_chunks(), opened.location
+    if not yes:
+        raise InputError(
+            f"--yes: expected it, as {chunks:,} chunks with their vectors and deployments would be deleted "
+            f"for good with corpus {corpus!r} at {where}. Nothing was deleted."
+        )
+    place.drop(corpus)
+    console.emit(
+        {"dropped": corpus, "chunks": chunks},
+        as_json=json,
+        show=lambda out: out.print(f"Corpus {corpus!r} is deleted, with {chunks:,} chunks.", markup=False),
+    )
+
+
 app.command("status")(status)
 
 

@@ -58,6 +58,8 @@ def query(  # the options of the command
     from retriever.search import Searcher
     from retriever.store.place import open_store
 
+    if not question.strip():
+        raise InputError("question: expected a text to search for, got an empty one.")
     with Corpus.open(open_store(store, url=url, api_key=api_key), corpus) as opened:
         searcher = Searcher(opened, _deployment(opened, serve))
         legs = searcher.deployment.legs if serve is None else names(serve, separator=COMBINED)

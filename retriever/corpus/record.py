@@ -14,9 +14,9 @@ from retriever.records import CorpusManifest, Deployment
 class CorpusRecord:
     """What lies beside the points of a corpus.
 
-    `deployments` are all of them, oldest first; `serving` is the index of the one that is served, None
-    for the last. `dropping` are the names of vectors whose deletion has begun. `copied_from` says of which
-    corpus this is a copy that is not whole yet; empty where it is whole.
+    `deployments` are all of them, each right behind what it replaced; `serving` is the index of the one
+    that is served, None for the last. `dropping` are the names of vectors whose deletion has begun.
+    `copied_from` says of which corpus this is a copy that is not whole yet; empty where it is whole.
     """
 
     manifest: CorpusManifest

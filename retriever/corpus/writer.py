@@ -22,8 +22,10 @@ from retriever.errors import InputError, ModelMismatchError, ShapeError
 from retriever.lexical import encode_chunks, encode_query
 from retriever.models.protocol import FloatArray
 from retriever.records import (
+    COMBINED,
     FULL_STORAGE,
     LEXICAL,
+    STORED_AS,
     Chunk,
     ChunkerSpec,
     Combination,
@@ -317,6 +319,7 @@ class Corpus(CorpusReader):
     def drop_derived(self, vector: str) -> None:
         """Delete a concatenated vector, or the BM25 vectors (``"bm25"``), and the deployments that need it.
 
+        Its models may be called by any of their names, in any order: ``"A+B"``, ``"B+A~int8"``.
         What they were made from stays, so they can be made again. Locks the corpus. Cut short, the next
         writer deletes what is left.
 
@@ -329,6 +332,7 @@ class Corpus(CorpusReader):
         """
         with self.lock(f"drop {vector}"):
             manifest = self._manifest
+            vector = _derived(manifest, vector)
             if vector not in manifest.derived:
                 raise InputError(
                     f"corpus {self.name!r} at {self._location}: expected a vector that was made for a "
@@ -386,9 +390,17 @@ class Corpus(CorpusReader):
         self._save(manifest=replace(self._manifest, spreads=spreads, lexical_scale=scale))
 
     def add_deployment(self, deployment: Deployment) -> None:
-        """Serve this from now on: one atomic write; readers see the old one or the new one."""
+        """Serve this from now on: one atomic write; readers see the old one or the new one.
+
+        What was served until now stands right before it, so that is what going back leads to: not to one
+        that had been gone back from.
+        """
         self._refresh()
-        self._save(deployments=(*self._record.deployments, deployment), serving=None)
+        served = self.served
+        before = tuple(one for one in self._record.deployments if one != served)
+        if served is not None:
+            before = (*before, served)
+        self._save(deployments=(*before, deployment), serving=None)
 
     def serve(self, number: int) -> Deployment:
         """Serve an earlier deployment again, by its place in the list from 0: one atomic write.
@@ -443,7 +455,7 @@ class Corpus(CorpusReader):
         if self._manifest.keys == (key,):
             raise InputError(
                 f"corpus {self.name!r} at {self._location}: expected another model beside {key}, "
-                "it is the only one. Drop the corpus instead."
+                "it is the only one. Delete the corpus instead: `ingest drop-corpus`."
             )
         served = self.served
         if served is not None and key in served.combination.keys:
@@ -536,6 +548,15 @@ class Corpus(CorpusReader):
     @property
     def _serves_lexical(self) -> bool:
         return any(one.lexical_fingerprint for one in self._record.deployments)
+
+
+def _derived(manifest: CorpusManifest, name: str) -> str:
+    """Return a combined vector as the corpus calls it; a name that says nothing to it as it is."""
+    parts, _, storage = name.partition(STORED_AS)
+    try:
+        return Combination(manifest.ordered(parts.split(COMBINED)), storage or FULL_STORAGE).vector
+    except InputError:
+        return name
 
 
 def _needed(deployment: Deployment) -> set[str]:

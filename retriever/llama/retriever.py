@@ -138,7 +138,7 @@ class TandemRetriever(BaseRetriever):
         url: str | None = None,
         api_key: str | None = None,
         serve: str | None = None,
-        models: Mapping[str, EmbeddingModel] | None = None,
+        models: Mapping[str, EmbeddingModel] | Sequence[EmbeddingModel] | None = None,
         **options: Any,
     ) -> Self:
         """Serve what a corpus has deployed, also after it deploys something else.
@@ -155,7 +155,8 @@ class TandemRetriever(BaseRetriever):
             Something else than what is deployed: one model alone, or a combination ``A+B`` whose vectors
             are there.
         models
-            Embedding models by key, where they shall not be loaded as they were at ingest.
+            Embedding models, by key or as they are, where they shall not be loaded as they were at ingest,
+            or cannot be: those of LlamaIndex are objects of the app.
         options
             See the class.
 
@@ -170,7 +171,7 @@ class TandemRetriever(BaseRetriever):
         """
         opened = Corpus.open(open_store(store, url=url, api_key=api_key), corpus)
         try:
-            serving = Serving.choosing(opened, serve, models=models)
+            serving = Serving.choosing(opened, serve, models=_by_key(models))
             serving.deployment  # noqa: B018  # tells now if there is none
             return cls(serving, **options)
         except BaseException:
@@ -268,7 +269,7 @@ class TandemRetriever(BaseRetriever):
         path: str | Path,
         *,
         api_key: str | None = None,
-        models: Mapping[str, EmbeddingModel] | None = None,
+        models: Mapping[str, EmbeddingModel] | Sequence[EmbeddingModel] | None = None,
         **options: Any,
     ) -> Self:
         """Return the retriever that `persist` wrote.
@@ -316,6 +317,14 @@ class TandemRetriever(BaseRetriever):
         for postprocessor in self._node_postprocessors:
             nodes = await postprocessor.apostprocess_nodes(nodes, query_bundle=query_bundle)
         return nodes[: self.similarity_top_k]
+
+
+def _by_key(
+    models: Mapping[str, EmbeddingModel] | Sequence[EmbeddingModel] | None,
+) -> Mapping[str, EmbeddingModel] | None:
+    if models is None or isinstance(models, Mapping):
+        return models
+    return {model.spec.key: model for model in models}
 
 
 def _nodes(found: Sequence[Found]) -> list[NodeWithScore]:

@@ -252,7 +252,8 @@ def _check_hub_name(source: str) -> None:
     if source.startswith(LLAMA_INDEX):
         raise ModelNotFoundError(
             f"model {source!r}: expected a model that can be loaded by name, got a LlamaIndex embedding, "
-            "which only the application has. Give its LlamaEmbeddingModel object instead."
+            "which only the application has. There, give its LlamaEmbeddingModel object: to the retriever as "
+            "TandemRetriever.from_deployment(…, models=[…]). No command can load it."
         )
     name = source.partition("@")[0]  # a revision may have any number of "/"
     if source.startswith((".", "/", "~")) or name.count(os.sep) > 1 or Path(source).is_file():

@@ -5,7 +5,15 @@ concatenated vectors; a `manifest` holds all of that for a corpus, a `deployment
 makes their fingerprints.
 """
 
-from retriever.records.combination import COMBINED, FULL_STORAGE, LEXICAL, TRUNCATED, Combination, split_part
+from retriever.records.combination import (
+    COMBINED,
+    FULL_STORAGE,
+    LEXICAL,
+    STORED_AS,
+    TRUNCATED,
+    Combination,
+    split_part,
+)
 from retriever.records.deployment import LOSS, Deployment
 from retriever.records.identity import fingerprint_of
 from retriever.records.manifest import FORMAT_VERSION, CorpusManifest, check_corpus_name, is_corpus_name
@@ -18,6 +26,7 @@ __all__ = [
     "FULL_STORAGE",
     "LEXICAL",
     "LOSS",
+    "STORED_AS",
     "TRUNCATED",
     "Chunk",
     "ChunkerSpec",

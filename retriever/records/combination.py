@@ -20,7 +20,7 @@ LEXICAL = "bm25"
 FULL_STORAGE = "float32"
 """How vectors are stored that every score is computed from; other kinds only find candidates for these."""
 
-_STORED_AS = "~"
+STORED_AS = "~"
 """Stands between the parts and the storage in the name of a vector: ``A+B~int8``."""
 
 _LONGEST_NAME = 200
@@ -50,7 +50,7 @@ class Combination:
     def vector(self) -> str:
         """The name of its vector in the store."""
         name = COMBINED.join(self.parts)
-        return name if self.storage == FULL_STORAGE else f"{name}{_STORED_AS}{self.storage}"
+        return name if self.storage == FULL_STORAGE else f"{name}{STORED_AS}{self.storage}"
 
     @property
     def is_stored_anyway(self) -> bool:

@@ -589,6 +589,22 @@ def test_a_corpus_that_is_written_loses_no_model(command: Command, tmp_path: Pat
     assert ran.json == {"corpus": "c", "dropped": "fake"}
 
 
+# ── drop-corpus ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_corpus_is_deleted_only_on_purpose(command: Command, tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "tandem-store")
+    ingest([Document(doc_id="a", text="A page.")], store, "c", models=[FakeModel("acme/fake")])
+    refused = command("ingest", "drop-corpus", "c")
+    assert refused.status == 2
+    assert "--yes: expected it, as 1 chunks with their vectors" in refused.err
+    assert store.names() == ["c"]
+    gone = command("ingest", "drop-corpus", "c", "--yes")
+    assert (gone.status, gone.out) == (0, "Corpus 'c' is deleted, with 1 chunks.\n")
+    assert store.names() == []
+    assert command("ingest", "drop-corpus", "c", "--yes").status == 2
+
+
 # ── some documents fail: 5 ───────────────────────────────────────────────────────────────────────────────
 
 

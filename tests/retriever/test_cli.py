@@ -113,6 +113,9 @@ def test_nothing_is_shown_where_nothing_is_asked_for(command: Command, real: Pat
     assert command("query", "basil", "-c", "guide", "--store", real, "-k", "0").out == "Nothing found.\n"
     assert command("query", "basil", "-c", "guide", "--store", real, "-k", "0", "--json").json["hits"] == []
     assert command("query", "basil", "-c", "guide", "--store", real, "-k", "-1").status == 2
+    empty = command("query", " ", "-c", "guide", "--store", real)
+    assert (empty.status, empty.out) == (2, "")
+    assert "question: expected a text to search for, got an empty one." in empty.err
 
 
 def test_a_question_before_any_deployment_says_what_to_do(command: Command, folder: Path) -> None:
@@ -274,8 +277,8 @@ def test_deployments_are_listed_and_gone_back_to(command: Command, folder: Path)
     ran = command("rollback", *here)
     assert (ran.status, ran.out) == (2, "")
     assert "expected a deployment before the one that is served" in ran.err
-    ran = command("drop", "alpha+beta", *here)
-    assert ran.out == "Dropped alpha+beta. Left: bm25.\n"
+    ran = command("drop", "beta+alpha", *here)  # as `deploy` takes it, in any order
+    assert ran.out == "Dropped beta+alpha. Left: bm25.\n"
     found = command("deployments", *here, "--json").json
     assert [one["models"] for one in found["deployments"]] == [["alpha"], ["beta"]]
     ran = command("drop", "alpha", *here)

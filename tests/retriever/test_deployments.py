@@ -213,6 +213,15 @@ def test_rolling_back_serves_the_one_before_and_every_earlier_one_by_its_number(
     assert (corpus.served, corpus.deployments) == (fourth, (first, second, third, fourth))
 
 
+def test_rolling_back_never_leads_to_what_had_been_rolled_back_from(corpus: Corpus) -> None:
+    good = deploy(corpus, ["alpha"])
+    bad = deploy(corpus, ["beta"])
+    assert rollback(corpus) == good
+    next_one = deploy(corpus, ["alpha", "beta"])
+    assert corpus.deployments == (bad, good, next_one)
+    assert rollback(corpus) == good
+
+
 def test_there_is_nothing_to_roll_back_to_where_nothing_was_served(shared_corpus: Corpus) -> None:
     with pytest.raises(DeploymentNotFoundError, match="there are 0"):
         rollback(shared_corpus)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import Document as LlamaDocument
 
 from retriever.errors import EmbeddingError, ModelNotFoundError
 from retriever.models import LlamaEmbeddingModel, load_model
@@ -95,5 +99,24 @@ def test_vectors_of_several_lengths_are_refused() -> None:
 def test_no_name_loads_it_again() -> None:
     """Only the application has the object, and the message says so."""
     source = LlamaEmbeddingModel(_WordEmbedding()).spec.source
-    with pytest.raises(ModelNotFoundError, match="Give its LlamaEmbeddingModel object"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"give its LlamaEmbeddingModel object: .*from_deployment\(…, models=\[…\]\)"
+    ):
         load_model(source)
+
+
+def test_the_page_on_retrieval_says_how_such_a_model_is_half_of_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "retrieval.md").read_text(encoding="utf-8")
+    section = page.partition("## A model of your own\n")[2]
+    block = section.partition("```python\n")[2].partition("```")[0]
+    settings = SimpleNamespace(embed_model=_WordEmbedding(model_name="words-1"))
+    texts = ("Basil wants warm soil.", "The ferry leaves at noon.", "Invoices are paid monthly.")
+    app: dict[str, Any] = {"Settings": settings, "documents": [LlamaDocument(text=text) for text in texts]}
+    exec(block, app)  # noqa: S102  # it is our own page
+    with closing(app["retriever"]) as retriever:
+        (first, *_) = retriever.retrieve("ferry at noon")
+    assert first.text == "The ferry leaves at noon."
+    assert len(first.contributions) == 2
