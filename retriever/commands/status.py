@@ -12,7 +12,7 @@ from rich.text import Text
 
 from retriever.commands.words import described
 from retriever.console import ApiKeyOption, JsonOption, StoreOption, UrlOption, emit
-from retriever.errors import CorpusUnfinishedError
+from retriever.errors import CorpusUnfinishedError, StoreLockedError
 
 
 def status(
@@ -29,26 +29,31 @@ def status(
     from retriever.store.place import open_store
 
     place = open_store(store, url=url, api_key=api_key)
-    found, unfinished = [], {}
+    found, unfinished, in_use = [], {}, {}
     for name in [corpus] if corpus else place.names():
         try:
             found.append(corpus_status(place, name))
-        except CorpusUnfinishedError as error:
+        except (CorpusUnfinishedError, StoreLockedError) as error:
             if corpus:
                 raise
-            unfinished[name] = str(error)
+            (in_use if isinstance(error, StoreLockedError) else unfinished)[name] = str(error)
 
     def show(console: Console) -> None:
-        if not found and not unfinished:
+        if not found and not unfinished and not in_use:
             console.print(
                 f"No corpus in {place.location}. Make one with `ingest run`.", markup=False, soft_wrap=True
             )
         for one in found:
             console.print(_status_table(one))
-        for reason in unfinished.values():
+        for reason in (*unfinished.values(), *in_use.values()):
             console.print(reason, markup=False, soft_wrap=True)
 
-    said = {"store": place.location, "corpora": [asdict(one) for one in found], "unfinished": unfinished}
+    said = {
+        "store": place.location,
+        "corpora": [asdict(one) for one in found],
+        "unfinished": unfinished,
+        "in_use": in_use,
+    }
     emit(said, as_json=json, show=show)
 
 

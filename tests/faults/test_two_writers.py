@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,21 @@ def test_a_second_process_is_told_which_one_writes_the_folder(tmp_path: Path) ->
         first.communicate("")
     with Corpus.open(store, NAME) as corpus, corpus.lock():
         assert corpus.count_chunks() == 0
+
+
+def test_a_corpus_that_is_in_use_hides_no_other(tmp_path: Path, command: Callable[..., Any]) -> None:
+    store = EmbeddedStore(tmp_path)
+    create(store)
+    Corpus.create(store, "free", chunker=ChunkerSpec(), models=[FakeModel().spec]).close()
+    with writer(tmp_path) as first:
+        shown = command("status", "--store", tmp_path)
+        told = command("status", "--store", tmp_path, "--json").json
+        assert command("status", "--store", tmp_path, "--corpus", NAME).status == 3
+        first.communicate("")
+    assert (shown.status, shown.err) == (0, "")
+    assert "corpus free" in shown.out
+    assert f"process {first.pid}" in shown.out
+    assert ([one["manifest"]["corpus"] for one in told["corpora"]], [*told["in_use"]]) == (["free"], [NAME])
 
 
 def test_a_writer_of_a_folder_that_was_killed_is_in_nobody_s_way(tmp_path: Path) -> None:

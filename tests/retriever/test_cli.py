@@ -201,6 +201,7 @@ def test_the_status_of_no_corpus_says_how_to_make_one(command: Command, tmp_path
         "store": str(place),
         "corpora": [],
         "unfinished": {},
+        "in_use": {},
     }
     assert command("status", "--store", place, "-c", "guide").status == 2
 
