@@ -29,7 +29,9 @@ def status(
     from retriever.store.place import open_store
 
     place = open_store(store, url=url, api_key=api_key)
-    found, unfinished, in_use = [], {}, {}
+    found = []
+    unfinished: dict[str, str] = {}
+    in_use: dict[str, str] = {}
     for name in [corpus] if corpus else place.names():
         try:
             found.append(corpus_status(place, name))

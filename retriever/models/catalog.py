@@ -12,7 +12,7 @@ from pathlib import Path
 from retriever.errors import InputError, ModelError, ModelNotFoundError
 from retriever.models.folder import modules_of
 from retriever.models.graph_files import choose_graph, files_in, main_graph
-from retriever.models.packaged import PACKAGED, load_packaged
+from retriever.models.packaged import PACKAGED, load_packaged, short_name_of
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import ModelSpec
 
@@ -54,6 +54,7 @@ def load_model(source: str, *, backend: str | None = None, over_length: str = "r
     source
         - the short name of a model that comes as a package: ``"minilm"``, ``"wordllama"``;
         - or a folder;
+        - or the key under which a corpus has such a packaged model: ``"all-MiniLM-L6-v2"``;
         - or a name of the Hugging Face hub, ``"publisher/model"``, with ``"@revision"`` to pin it. It is
           downloaded if it is not in the local cache.
 
@@ -153,6 +154,7 @@ def _wanted(source: str, backend: str | None, over_length: str) -> _Wanted:
     path = Path(source).expanduser()
     if source and source not in PACKAGED and path.is_dir():  # the path of no characters is this folder
         return _in_folder(path.absolute(), backend, over_length)
+    source = short_name_of(source) or source
     return _Wanted(source=source, backend=backend or "torch", over_length=over_length)
 
 
@@ -233,10 +235,11 @@ def _how_to_get(source: str) -> str:
 
 def _is_static(source: str) -> bool:
     """Tell whether a model is a table of token vectors, which only torch reads, and as fast as it goes."""
-    if source in PACKAGED:
-        return PACKAGED[source].is_static
     folder = Path(source).expanduser()
-    return bool(source) and "StaticEmbedding" in {module.kind for module in modules_of(folder)}
+    if source not in PACKAGED and source and folder.is_dir():
+        return "StaticEmbedding" in {module.kind for module in modules_of(folder)}
+    short_name = short_name_of(source)
+    return short_name is not None and PACKAGED[short_name].is_static
 
 
 def _check_static(wanted: _Wanted) -> None:

@@ -56,6 +56,13 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
 """The packaged models by short name."""
 
 
+def short_name_of(name: str) -> str | None:
+    """Return the key in `PACKAGED` of a model called by it, or by its key in a corpus; None if none is."""
+    if name in PACKAGED:
+        return name
+    return next((short for short, model in PACKAGED.items() if model.name.rpartition("/")[2] == name), None)
+
+
 def load_packaged(short_name: str, *, dtype: str = "float32") -> EmbeddingModel:
     """Load a model of `PACKAGED`.
 

@@ -16,6 +16,7 @@ from analysis.arrays import ScoreArray
 from retriever.corpus import Corpus
 from retriever.errors import InputError, ModelMismatchError, ModelTooShortError, StoreCorruptError
 from retriever.models import PACKAGED, CheckedModel, load_model
+from retriever.models.packaged import short_name_of
 from retriever.models.protocol import EmbeddingModel
 from retriever.records import Chunk, ModelSpec
 from retriever.search import stored_models
@@ -248,5 +249,5 @@ def check_candidates(corpus: Corpus, names: Iterable[str]) -> None:
 
 
 def _is_loadable(name: str) -> bool:
-    is_place = name in PACKAGED or Path(name).expanduser().is_dir()
+    is_place = short_name_of(name) is not None or Path(name).expanduser().is_dir()
     return is_place or (_HUB_NAME.fullmatch(name) is not None and not Path(name).is_file())

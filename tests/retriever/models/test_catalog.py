@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,20 @@ def test_a_model_without_a_graph_says_how_to_get_one(backend: str) -> None:
     for source in ("minilm", folder):
         with pytest.raises(ModelNotFoundError, match=f"tandem quantize {source} --out"):
             load_model(source, backend=backend)
+
+
+def test_a_packaged_model_is_called_by_its_key_as_well(
+    wordllama: EmbeddingModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As corpora and verdicts name it; unless a folder is called so."""
+    key = wordllama.spec.key
+    assert key != "wordllama"
+    assert load_model(key) is wordllama
+    assert load_models([key], backend="onnx") == [wordllama]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / key).mkdir()
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path / key))):
+        load_model(key)
 
 
 def test_an_unknown_word_is_refused_with_those_there_are() -> None:
