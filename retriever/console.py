@@ -11,6 +11,7 @@ import threading
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -90,10 +91,19 @@ class ErrorBoundary(TyperGroup):
             raise typer.Exit(error.exit_status if isinstance(error, TandemError) else UNEXPECTED) from error
 
 
+def _show_version(asked: bool) -> None:  # noqa: FBT001  # what typer gives
+    if asked:
+        typer.echo(f"tandem-rag {metadata.version('tandem-rag')}")
+        raise typer.Exit
+
+
 def main_callback(
     ctx: typer.Context,
     debug: Annotated[  # noqa: FBT002  # a flag is a boolean
         bool, typer.Option("--debug", envvar="TANDEM_DEBUG", help="Show tracebacks and debug logging.")
+    ] = False,
+    _version: Annotated[  # noqa: FBT002  # likewise
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Set up logging; the callback of every program and of every group in it."""
@@ -228,12 +238,12 @@ def _without(defaults: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _options(command: Any) -> dict[str, str]:
-    """Return the names of parameters by the long names of their options."""
+    """Return the names of parameters by the long names of their options; those that only show are none."""
     return {
         name.removeprefix("--").replace("-", "_"): parameter.name
         for parameter in command.params
         for name in parameter.opts
-        if name.startswith("--")
+        if name.startswith("--") and not parameter.is_eager
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from retriever.errors import InputError, StoreCorruptError
@@ -14,6 +15,8 @@ from retriever.records.specs import ChunkerSpec, LexicalSpec, ModelSpec
 
 FORMAT_VERSION = 1
 """Version of what is written into a store; a reader refuses a newer one by name."""
+
+_ALIKE = 0.75  # names at least so alike may be mistyped for each other
 
 _CORPUS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -95,8 +98,16 @@ class CorpusManifest:
                 return spec
         raise InputError(
             f"corpus {self.corpus!r}: expected one of its models ({', '.join(self.keys)}), got {key!r}. "
-            "Add the model with `ingest run`."
+            + self._meant(key)
         )
+
+    def _meant(self, name: str) -> str:
+        """Return what to do about a name that no model has."""
+        if "," in name:
+            return f"Join models with {COMBINED!r}: {name.replace(',', COMBINED)}."
+        known = [one for spec in self.models for one in (spec.key, spec.name, spec.source)]
+        close = get_close_matches(name, known, n=1, cutoff=_ALIKE)
+        return f"Did you mean {close[0]!r}?" if close else "Add the model with `ingest run`."
 
     def resolve(self, name: str) -> str:
         """Return the key of the model that is called `name`: its key, full name or source.

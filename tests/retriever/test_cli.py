@@ -261,6 +261,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory, chunks: tuple[Chunk, ...]) ->
     return folder
 
 
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("alpha,beta", "Join models with '+': alpha+beta."),
+        ("alpah+beta", "Did you mean 'alpha'?"),
+        ("zzz+beta", "Add the model with `ingest run`."),
+    ],
+)
+def test_a_name_that_no_model_has_comes_with_advice(
+    command: Command, folder: Path, given: str, advice: str
+) -> None:
+    ran = command("deploy", given, "-c", "guide", "--store", folder)
+    assert (ran.status, advice in ran.err) == (2, True), ran.err
+
+
 def test_deployments_are_listed_and_gone_back_to(command: Command, folder: Path) -> None:
     here = ("-c", "guide", "--store", folder)
     assert "has served nothing yet" in command("deployments", *here).out

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def test_help_names_every_command(command: Command) -> None:
     assert shown.status == 0
     for name in ("demo", "ingest", "evaluate", "deploy", "query", "status"):
         assert f"│ {name} " in shown.out
+
+
+def test_the_version_is_that_of_the_distribution(command: Command) -> None:
+    assert command("--version").out == f"tandem-rag {version('tandem-rag')}\n"
 
 
 @pytest.mark.usefixtures("handbook")
