@@ -876,7 +876,7 @@ def test_a_store_that_another_process_has_open_is_3_and_unharmed(command: Comman
         assert holder.stdout.readline() == "open\n"
         run = ("ingest", "run", HANDBOOK, "--corpus", "handbook", "-m", "wordllama")
         others = (
-            ("status",),
+            ("status", "--corpus", "handbook"),
             ("deploy", KEY, "--corpus", "handbook"),
             ("query", "keys", "--corpus", "handbook"),
         )
