@@ -171,10 +171,9 @@ def _bm25(language: str, *, k1: float, b: float, average_length: float) -> qe.Bm
 def _encoded(encoder: qe.Bm25, text: str) -> SparseVector:
     try:
         encoded = encoder.embed_document(text)
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"BM25: expected text that can be encoded, got: {error}. Remove the character."
-        ) from error
+    except UnicodeEncodeError:
+        as_texts([text])  # which says what is wrong with it
+        raise
     return SparseVector(
         indices=np.array(encoded.indices, dtype=np.uint32), values=np.array(encoded.values, dtype=np.float32)
     )
