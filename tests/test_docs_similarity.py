@@ -17,7 +17,7 @@ PAGE = " ".join((ROOT / "docs" / "similarity.md").read_text(encoding="utf-8").sp
 TABLES = ROOT / "benchmarks" / "results" / "paper" / "tables"
 ROW = re.compile(r"\| ([a-z-]+) \| (0\.\d+) \| (\d+) of (\d+) \| (\d+) of (\d+) \| (0\.\d+) \| (0\.\d+) \|")
 IN_WORDS = {7: "seven", 8: "eight"}
-UNUSUAL = {"limit-small": "{} to {} and {} to {}), nor", "arguana": "({} to {} and {} to {}): there"}
+UNUSUAL = {"limit-small": "{} to {} and {} to {}), and less", "arguana": "({} to {} and {} to {}): there"}
 
 
 def table(name: str) -> list[dict[str, str]]:
