@@ -88,10 +88,17 @@ def note(text: str, *, quiet: bool) -> None:
 
 
 def note_judgements(judgements: Judgements, unknown: Sequence[str], *, where: str = "", quiet: bool) -> None:
-    """Say how many queries have no judgements, and which judged documents are `unknown`."""
+    """Say how many queries have no judgements, or nothing relevant, and which documents are `unknown`."""
     if judgements.unjudged:
         note(
             f"{where}queries left out, because they have no judgements: {judgements.unjudged:,}.", quiet=quiet
+        )
+    hopeless = sum(max(grades.values()) <= 0 for grades in judgements.qrels.values())
+    if hopeless:
+        note(
+            f"{where}queries for which no document is judged relevant, which score 0 whatever is found: "
+            f"{hopeless:,} of {len(judgements.qrels):,}.",
+            quiet=quiet,
         )
     if unknown:
         listed = ", ".join(unknown[:_UNKNOWN_SHOWN]) + (" …" if len(unknown) > _UNKNOWN_SHOWN else "")
