@@ -219,7 +219,7 @@ def test_what_cannot_be_measured_is_refused_with_2(
     assert ran.out == ""
 
 
-def test_queries_without_anything_relevant_are_counted(command: Command, store: Path, tmp_path: Path) -> None:
+def test_queries_without_anything_relevant_are_counted(evaluate: Command, tmp_path: Path) -> None:
     queries, qrels = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
     texts = {"q1": "keys", "q2": "invoices"}
     queries.write_text(
@@ -228,7 +228,6 @@ def test_queries_without_anything_relevant_are_counted(command: Command, store: 
     )
     rows = [("query-id", "corpus-id", "score"), ("q1", "access-keys.md", "1"), ("q2", "access-keys.md", "0")]
     qrels.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    asked = ("--corpus", "handbook", "--store", store, "--queries", queries, "--qrels", qrels)
-    shown = command("evaluate", *asked)
+    shown = evaluate(queries=queries, qrels=qrels)
     assert shown.status == 0, shown.err
     assert "no document is judged relevant, which score 0 whatever is found: 1 of 2." in shown.err
