@@ -15,11 +15,12 @@ import numpy as np
 
 from retriever import payload
 from retriever.border import check_distinct, check_vectors
-from retriever.combine import concatenate, lift, parts_of, spread
+from retriever.combine import concatenate, parts_of
 from retriever.corpus.reader import CorpusReader
 from retriever.corpus.record import CorpusRecord
+from retriever.corpus.spreads import measured_spreads
 from retriever.errors import InputError, ModelMismatchError, ShapeError
-from retriever.lexical import encode_chunks, encode_query
+from retriever.lexical import encode_chunks
 from retriever.models.protocol import FloatArray
 from retriever.records import (
     COMBINED,
@@ -33,7 +34,6 @@ from retriever.records import (
     Deployment,
     LexicalSpec,
     ModelSpec,
-    split_part,
 )
 from retriever.store.filters import (
     AllOf,
@@ -46,8 +46,6 @@ from retriever.store.protocol import Collection as PointCollection
 from retriever.store.protocol import Point, SparseVector, VectorStore
 
 _SPREAD_SAMPLE = 1000
-_LEXICAL_SAMPLE = 100
-_EXCERPT_WORDS = 12
 _BATCH = 256
 
 
@@ -359,31 +357,8 @@ class Corpus(CorpusReader):
             self._finish_dropping()
 
     def measure_spreads(self) -> None:
-        """Measure how far the scores of each leg spread, on a sample of chunks; keep it in the manifest.
-
-        Each model, and each part of a combination that is not a whole model, has the standard deviation
-        of the cosines between sampled chunks. BM25 scores have no spread that could be compared (most are
-        0): that of the lexical leg is what makes its typical best hit stand out as far as those of the
-        models do, in spreads. Ids of chunks are hashes, so the first ones in the order of ids are a random
-        sample that every run draws alike.
-        """
-        sample = self._sample()
-        parts = dict.fromkeys(
-            [*self._manifest.keys, *(part for one in self._manifest.combinations for part in one.parts)]
-        )
-        spreads: dict[str, float] = {}
-        lifts: list[float] = []
-        for part in parts:
-            key, _ = split_part(part)
-            rows = [point.vectors[key] for point in sample if key in point.vectors]
-            if len(rows) > 1:
-                (cut,) = parts_of({key: np.array(rows, dtype=np.float32)}, [part])
-                spreads[part] = spread(cut)
-                lifts.append(lift(cut))
-        scale = self._manifest.lexical_scale
-        if self._manifest.lexical is not None and any(lifts):
-            scale = self._lexical_scale(sample, self._manifest.lexical)
-            spreads[LEXICAL] = 1 / float(np.mean([one for one in lifts if one]))
+        """Measure how far the scores of each leg spread, see `corpus.spreads`; keep it in the manifest."""
+        spreads, scale = measured_spreads(self, self._sample())
         self._refresh()
         if self._serves_lexical:  # a scale that moved would move the scores of a deployment
             scale = self._manifest.lexical_scale
@@ -524,26 +499,14 @@ class Corpus(CorpusReader):
         )
 
     def _sample(self) -> list[Point]:
+        # Ids of chunks are hashes, so the first ones in their order are random, and the same for every run.
         sample: list[Point] = []
-        fields = () if self._manifest.lexical is None else None  # the text makes excerpts
+        fields = () if self._manifest.lexical is None else None
         for points in self._collection.scroll(with_vectors=self._manifest.keys, fields=fields):
             sample.extend(points)
             if len(sample) >= _SPREAD_SAMPLE:
                 break
         return sample[:_SPREAD_SAMPLE]
-
-    def _lexical_scale(self, sample: Sequence[Point], spec: LexicalSpec) -> float:
-        """Return the mean BM25 score of the best other chunk for excerpts of some chunks."""
-        best: list[float] = []
-        for point in sample[:_LEXICAL_SAMPLE]:
-            words = payload.to_chunk(point.payload).text.split()
-            middle = max(0, (len(words) - _EXCERPT_WORDS) // 2)
-            excerpt = encode_query(" ".join(words[middle : middle + _EXCERPT_WORDS]), spec)
-            found = self.search_lexical(excerpt, k=2)
-            others = [scored.score for scored in found if scored.point.point_id != point.point_id]
-            if others:
-                best.append(others[0])
-        return float(np.mean(best)) if best else 1.0
 
     @property
     def _serves_lexical(self) -> bool:

@@ -16,7 +16,7 @@ from retriever.store.embedded import EmbeddedStore
 from retriever.testing import FakeModel
 
 # Measuring how vectors spread takes as much each time, more than all else: it would hide what grows.
-retriever.corpus._SPREAD_SAMPLE = 20
+retriever.corpus.writer._SPREAD_SAMPLE = 20
 
 def documents(number):
     for i in range(number):
