@@ -416,9 +416,12 @@ def test_a_failing_check_is_named_and_its_status_returned(checkout: Checkout, fa
     assert checkout.asked()[-1].startswith(failing)  # the checks after it did not run
 
 
-def test_tests_run_on_the_server_of_the_compose_file_if_it_is_there(checkout: Checkout) -> None:
+def test_all_tests_are_shared_among_the_cores(checkout: Checkout) -> None:
     assert checkout.run("scripts/test").returncode == 0
-    assert checkout.asked()[-1] == "pytest"
+    assert checkout.asked()[-1] == "pytest --numprocesses logical --maxprocesses 4 --dist loadfile"
+
+
+def test_tests_run_one_by_one_on_the_server_of_the_compose_file_if_it_is_there(checkout: Checkout) -> None:
     assert checkout.run("scripts/test", SERVER="http://127.0.0.1:6333").returncode == 0
     assert checkout.asked()[-1] == "pytest  on http://127.0.0.1:6333 with a key of its own"
 
