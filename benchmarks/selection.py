@@ -33,11 +33,13 @@ from benchmarks.selection_data import Measured, measure_collection
 from benchmarks.selection_labels import FEW, JUDGED, cross_validated_regret, false_deploys, few_label_regrets
 from benchmarks.selection_rules import (
     BEST_PUBLISHED,
+    OF_PANELS,
     OURS,
     POOLS,
     Rule,
     is_pair,
     learned,
+    panel_regrets,
     performance,
     regret,
     rules,
@@ -143,10 +145,21 @@ def _regrets(measured: Sequence[Measured], *, rng: np.random.Generator) -> Figur
             if name in OURS:
                 goal = GOAL_WITHOUT_LABELS if name == OURS[0] and pool == "vectors" else None
                 figures[f"regret of {name}, {pool}"] = _figure(float(np.mean(found)), goal)
+    _panels(measured)
     worse = _significantly_worse(measured, rules()[OURS[0]][0], rules()[BEST_PUBLISHED][0], rng=rng)
     print(f"\nCollections where our choice is significantly worse than {BEST_PUBLISHED}: {worse}")
     figures["collections significantly worse than the best single by published scores"] = _figure(worse, 0)
     return figures
+
+
+def _panels(measured: Sequence[Measured]) -> None:
+    """Print regrets with each model left out in turn: how much hangs on which models there are."""
+    print("\nThe same with each model left out in turn, without quality weights: mean; by model left out")
+    for name in OF_PANELS:
+        rule, needs = rules()[name]
+        found = panel_regrets(measured, rule)
+        shown = " ".join(f"{value:+.3f}" for value in found.values())
+        print(f"  {name:<52} {np.mean(list(found.values())):+.4f}  {shown}  ({needs})")
 
 
 def _significantly_worse(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Measured:
         By kind, the quality of each leg it speaks of.
     similarities
         By measure, of each pair of models, ``"A+B"``.
+    panels
+        By model, the agreement of the other legs where it is left out.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Measured:
     ndcg: FloatArray
     evidence: Mapping[str, Mapping[str, float]]
     similarities: Mapping[str, Mapping[str, float]]
+    panels: Mapping[str, Mapping[str, float]]
 
     @property
     def means(self) -> FloatArray:
@@ -93,6 +97,7 @@ class Measured:
             "options": [[dict(option.weights), option.weighting, option.fusion] for option in self.options],
             "evidence": self.evidence,
             "similarities": self.similarities,
+            "panels": self.panels,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, ndcg=self.ndcg, meta=np.array(json.dumps(meta)))
@@ -128,7 +133,7 @@ def measure_collection(store: VectorStore, name: str, data: Path, *, drop_own: b
     """
     judgements = read_judgements(data / "queries.jsonl", data / "qrels" / "test.tsv")
     with Corpus.open(store, name) as corpus:
-        options, ndcg, consensus, compared = _measured(corpus, judgements, drop_own=drop_own)
+        options, ndcg, consensus, panels, compared = _measured(corpus, judgements, drop_own=drop_own)
         rng = np.random.default_rng(seed)
         evidence = {
             "consensus": consensus,
@@ -147,16 +152,19 @@ def measure_collection(store: VectorStore, name: str, data: Path, *, drop_own: b
             }
             for which in SIMILARITIES
         },
+        panels=panels,
     )
 
 
 def _measured(
     corpus: Corpus, judgements: Judgements, *, drop_own: bool
-) -> tuple[tuple[Option, ...], FloatArray, dict[str, float], Evaluation]:
+) -> tuple[tuple[Option, ...], FloatArray, dict[str, float], dict[str, dict[str, float]], Evaluation]:
     keys = corpus.manifest.keys
     with corpus_legs(corpus, keys, judgements.texts, with_lexical=True) as legs:
         own = own_documents(judgements.query_ids, legs.documents.ids) if drop_own else None
-        consensus = agreement_quality(legs.legs, legs.documents, spreads=legs.spreads, own=own)
+        agreement = partial(agreement_quality, documents=legs.documents, spreads=legs.spreads, own=own)
+        consensus = agreement(legs.legs)
+        panels = {key: agreement([leg for leg in legs.legs if leg.key != key]) for key in keys}
         options = enumerate_options(keys, legs.spreads, quality=consensus, lexical=True)
         measured = measure(legs.legs, options, legs.documents, judgements, drop_own=drop_own)
         compared = compare(
@@ -169,4 +177,4 @@ def _measured(
             chunk_documents=legs.chunk_documents,
             drop_own=drop_own,
         )
-    return options, np.stack([one.ndcg for one in measured]), dict(consensus), compared
+    return options, np.stack([one.ndcg for one in measured]), consensus, panels, compared

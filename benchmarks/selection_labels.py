@@ -89,7 +89,7 @@ def false_deploys(
             MeasuredOption(option=option, ndcg=values[seen])
             for option, values in zip(one.options, one.ndcg, strict=True)
         ]
-        verdict = decide_options(measured, rng=rng, confidence=confidence, n_resamples=2000)
+        verdict = decide_options(measured, rng=rng, confidence=confidence)
         if verdict.decision == "deploy":
             deployed += 1
             means = one.ndcg[:, held_out].mean(axis=1)

@@ -7,6 +7,7 @@ queries that its choice is measured on, unless its name says "in hindsight" or "
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,13 @@ from retriever.records import LEXICAL
 
 BEST_PUBLISHED = "best single by published scores"
 OURS = ("our choice, vectors alone", "our choice, with BM25")
+OF_PANELS = (
+    "two best singles, calibrated",
+    OURS[0],
+    "best single model in hindsight",
+    "best single by consensus",
+)
+"""Rules that are also tried with each model left out."""
 
 Pool = Callable[[Option], bool]
 Rule = Callable[[Measured, Sequence[Measured]], list[int]]
@@ -168,6 +176,37 @@ def rules() -> dict[str, tuple[Rule, str]]:
         OURS[0]: (label_free(POOLS["vectors"]), "none"),
         OURS[1]: (label_free(POOLS["all"]), "none"),
     }
+
+
+def panel_regrets(measured: Sequence[Measured], rule: Rule) -> dict[str, float]:
+    """Return the mean regret over collections, among models alone, with each model left out in turn."""
+    found: dict[str, float] = {}
+    for without in measured[0].panels:
+        regrets = []
+        for one in measured:
+            panel = _panel(one, without)
+            others = [other for other in measured if other is not one]
+            regrets.append(regret(panel, rule(panel, others), POOLS["vectors"]))
+        found[without] = float(np.mean(regrets))
+    return found
+
+
+def _panel(one: Measured, without: str) -> Measured:
+    """Return a collection as it would be without one model.
+
+    Without quality weights too: they were measured as the agreement of all models gives them.
+    """
+    kept = [
+        i
+        for i, option in enumerate(one.options)
+        if without not in option.models and option.weighting != "quality"
+    ]
+    return replace(
+        one,
+        options=tuple(one.options[i] for i in kept),
+        ndcg=one.ndcg[kept],
+        evidence={**one.evidence, "consensus": one.panels[without]},
+    )
 
 
 def performance(one: Measured) -> dict[str, float]:

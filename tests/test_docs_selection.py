@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
@@ -12,7 +13,16 @@ import pytest
 
 from analysis.selection.deciding.prediction import known_prior
 from benchmarks.selection_data import Measured
-from benchmarks.selection_rules import POOLS, is_pair, learned, performance, regret, rules
+from benchmarks.selection_rules import (
+    OF_PANELS,
+    POOLS,
+    is_pair,
+    learned,
+    panel_regrets,
+    performance,
+    regret,
+    rules,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "selection.md").read_text(encoding="utf-8")
@@ -21,7 +31,9 @@ MEASURED = ROOT / "benchmarks" / "results" / "selection"
 WORDS = {
     "**our choice among models**": "our choice, vectors alone",
     "the two best by agreement, calibrated": "two best by consensus, calibrated",
+    "the two best singles, calibrated": "two best singles, calibrated",
     "the best single model in hindsight": "best single model in hindsight",
+    "the best single by agreement": "best single by consensus",
     "the best single by published scores": "best single by published scores",
     "highest AD (Jaccard), the paper's α": "highest AD, jaccard",
     "better half + gain by AD (CKA)": "better half + gain by AD, cka",
@@ -56,8 +68,22 @@ def test_the_prior_that_is_shipped_was_learned_from_these_collections(collection
 def test_regrets_are_those_of_the_rules(collections: list[Measured], words: str) -> None:
     rule, _ = rules()[WORDS[words]]
     regrets = [regret(one, rule(one, others(collections, one)), POOLS["vectors"]) for one in collections]
-    (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| {words} |")]
+    columns = 4
+    (row,) = [
+        line
+        for line in TEXT.splitlines()
+        if line.startswith(f"| {words} |") and line.count("|") == columns + 1
+    ]
     assert row.split("|")[3:5] == [f" {mean(regrets):.3f} ", f" {max(regrets):.3f} "]
+
+
+def test_regrets_with_a_model_left_out_are_those_of_the_rules(collections: list[Measured]) -> None:
+    for name in OF_PANELS:
+        rule, _ = rules()[name]
+        found = list(panel_regrets(collections, rule).values())
+        (words,) = [words for words, called in WORDS.items() if called == name]
+        line = f"| {words.strip('*')} | {mean(found):.3f} | {min(found):.3f} to {max(found):.3f} |"
+        assert line in TEXT
 
 
 @pytest.mark.parametrize(
@@ -116,3 +142,26 @@ def test_agreement_goes_with_quality_as_the_page_says(collections: list[Measured
         for one in collections
     ]
     assert f"across models (mean correlation {mean(found):.2f})" in PAGE
+
+
+def test_how_far_agreement_must_differ_is_what_the_page_says(collections: list[Measured]) -> None:
+    right: dict[str, list[bool]] = {"near": [], "apart": []}
+    for one in collections:
+        known = performance(one)
+        for pair in combinations(known, 2):
+            agreement = [one.quality[model] for model in pair]
+            difference = 1 - min(agreement) / max(agreement)
+            is_right = (agreement[0] > agreement[1]) == (known[pair[0]] > known[pair[1]])
+            if difference < 0.05:
+                right["near"].append(is_right)
+            elif difference >= 0.12:
+                right["apart"].append(is_right)
+    near, apart = right["near"], right["apart"]
+    assert f"of {len(near)} such pairs of models, the better one agrees more in {sum(near)}." in PAGE
+    assert f"Above 12 %, in {sum(apart)} of {len(apart)}." in PAGE
+
+
+def test_what_hangs_on_one_model_is_what_the_page_says(collections: list[Measured]) -> None:
+    left = panel_regrets(collections, rules()["our choice, vectors alone"][0])
+    assert f"the choice without labels leaves {left['all-mpnet-base-v2']:.3f}, with all-mpnet" in PAGE
+    assert f"without bge-small {left['bge-small-en-v1.5']:.3f}." in PAGE

@@ -149,7 +149,7 @@ def test_bm25_that_finds_nothing_neither_scores_nor_is_alike() -> None:
     assert (found["bm25"] == 0).all()
 
 
-def test_bm25_is_heard_as_loud_as_the_models_whatever_its_scale() -> None:
+def test_bm25_is_heard_twice_as_loud_as_models_whatever_its_scale() -> None:
     a, b, c = crowd({"a": 0.5, "b": 1.0, "c": 1.0})
     found = []
     for scale in (0.001, 1.0, 1000.0):
@@ -158,10 +158,10 @@ def test_bm25_is_heard_as_loud_as_the_models_whatever_its_scale() -> None:
     for key in ("a", "b", "bm25"):
         np.testing.assert_allclose(found[0][key], found[1][key], atol=1e-6)
         np.testing.assert_allclose(found[2][key], found[1][key], atol=1e-6)
-    # by loops: a is judged by b and by bm25 over its lift, each with its share
+    # by loops: a is judged by b and by bm25 over half its lift, each with its share
     values = [leg.scores(slice(None)) for leg in (a, b, lexical)]
     lifts = [float((one.max(axis=1) - one.mean(axis=1)).mean()) for one in values]
-    calibrated = [values[0], values[1], values[2] * (lifts[0] + lifts[1]) / 2 / lifts[2]]
+    calibrated = [values[0], values[1], values[2] * (lifts[0] + lifts[1]) / lifts[2]]
     tops = np.array([np.argsort(-one[:, ::-1], kind="stable")[:, :10] for one in calibrated])
     votes = np.ones(3)
     for _ in range(2):
