@@ -30,11 +30,14 @@ from analysis.selection.scoring.legs import CHUNKS_FOR_QUERIES, CorpusLegs, chun
 from retriever.corpus import Corpus
 from retriever.errors import InputError
 from retriever.models.protocol import EmbeddingModel
+from retriever.records import LEXICAL
 
 _LEAST_QUALITY = 1e-3  # of a leg that agrees with nobody at all: it is expected to be of no use
 _RESAMPLES = 2000
 _FEWEST_LEGS = 2
 _ENOUGH_JUDGES = 5  # each is judged by four others then
+_TOLD_APART = 0.05
+"""By which share the agreement of two models has to differ to say which is better, see docs/selection.md."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +187,7 @@ class _Selector:
             costs = self._costs(legs, list((queries or {}).values()))
         expected = expect(options, quality)
         rows = option_rows(options, expected, costs=costs, budget=self._wishes.budget)
+        recommended = best_guess(rows, expected)
         return Selection(
             corpus=self._corpus.name,
             rows=rows,
@@ -192,9 +196,14 @@ class _Selector:
             queries=n_queries,
             made_queries=queries is None,
             verdict=None,
-            recommended=best_guess(rows, expected),
+            recommended=recommended,
             gate=None,
-            warnings=(*_few_judges(quality), *_expected_without_models(rows), *self._warnings()),
+            warnings=(
+                *_few_judges(quality),
+                *_near(quality, recommended),
+                *_expected_without_models(rows),
+                *self._warnings(),
+            ),
         )
 
     @contextmanager
@@ -328,6 +337,23 @@ def _few_judges(quality: Mapping[str, float]) -> tuple[str, ...]:
         else "two that are alike outvote the rest"
     )
     return (f"{legs}{risk}. Add candidates, or judge some queries.",)
+
+
+def _near(quality: Mapping[str, float], recommended: Option) -> tuple[str, ...]:
+    """Return a warning where models that are not recommended agree about as much as one that is."""
+    if not recommended.models:
+        return ()
+    chosen = min(recommended.models, key=lambda model: quality[model])
+    near = [
+        f"{key} ({value:.3f})"
+        for key, value in quality.items()
+        if key not in recommended.legs and key != LEXICAL and value >= (1 - _TOLD_APART) * quality[chosen]
+    ]
+    if not near:
+        return ()
+    models = f"{', '.join(near)} and {chosen} ({quality[chosen]:.3f})"
+    risk = "agree with the others about as much: which of them is better is a toss-up"
+    return (f"{models} {risk}. Judge some queries to know.",)
 
 
 def _expected_without_models(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -222,3 +222,24 @@ def test_the_json_has_every_number_of_the_table(judged: Selection) -> None:
     evidence = judged.evidence()
     assert evidence["selected"] == judged.sentence
     assert evidence["judged_queries"] == 30
+
+
+def test_a_model_that_agrees_about_as_much_as_a_chosen_one_is_named(
+    tmp_path: Path, judgements: Judgements
+) -> None:
+    sizes = {"a": 48, "b": 48, "c": 48, "far": 8}
+    models = {name: FakeModel(f"acme/{name}", dimensions=size) for name, size in sizes.items()}
+    store = EmbeddedStore(tmp_path)
+    ingest(documents(), store, "c", models=list(models.values()), chunks=ChunkSettings(max_tokens=64))
+    with Corpus.open(store, "c") as corpus:
+        found = select_corpus(corpus, queries=judgements.queries, models=models, wishes=QUICK)
+    left_out = {"a", "b", "c"} - set(found.recommended.models)
+    (told,) = [warning for warning in found.warnings if "toss-up" in warning]
+    assert len(left_out) == 1
+    assert all(f"{key} ({found.quality[key]:.3f})" in told for key in left_out)
+    assert "far" not in told
+
+
+def test_where_models_agree_unlike_nothing_is_a_toss_up(corpus: Corpus, judgements: Judgements) -> None:
+    found = select_corpus(corpus, queries=judgements.queries, models=MODELS, wishes=QUICK)
+    assert not any("toss-up" in warning for warning in found.warnings)
