@@ -6,12 +6,12 @@ Side by side in one run, interleaved, on documents of NFCorpus with real models:
   makes, which the others have to cut and store as well;
 - LlamaIndex's `IngestionPipeline` with its splitter (256 tokens of the same tokenizer), its
   `HuggingFaceEmbedding` and its `QdrantVectorStore` in memory, as their documentation shows;
-- Tandem with the same model on torch, with copies of it on ONNX Runtime, in float32 and quantised, with a
-  second model alone, and with both models at once.
+- Tandem with the same model on torch, with copies of it in float32 on ONNX Runtime and quantised on ONNX
+  Runtime and OpenVINO, with a second model alone, and with both models at once.
 
 Then a second run with nothing changed, one with a hundredth of the documents changed, and the memory of
 runs over generated corpora of two sizes. With ``--parts quality`` the whole collection is embedded in
-float32 and quantised, and NDCG@10 of both is compared; vectors are kept in ``--store``.
+float32 and quantised, and NDCG@10 is compared; vectors are kept in ``--store``.
 
 Run it as ``python -m benchmarks.ingest``. The collection lies in the folder ``TANDEM_SHARED`` names
 (default: ``shared`` beside the checkout).
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -59,6 +59,9 @@ MEMORY_LIMIT_MIB = 600
 """Of anonymous memory that a run takes, libraries and model included, whatever the corpus: all but what the
 embedded engine keeps of each chunk, which is measured by writing the same points without Tandem."""
 
+COPIES = ("float32", "int8-dynamic", "int8-static")
+"""Methods of `quantize` by which copies of the first model are made."""
+
 PARTS = ("rates", "reruns", "memory", "quality")
 
 Variant = Callable[[], float]
@@ -74,15 +77,15 @@ def main() -> None:
         item for item in islice(open_source(data), arguments.documents) if isinstance(item, Document)
     ]
     figures: dict[str, Any] = {}
-    full, quantised = (_copy(method, arguments.store) for method in ("float32", "int8-dynamic"))
+    copies = {method: _copy(method, arguments.store) for method in COPIES}
     if "rates" in arguments.parts:
-        figures |= _rates(documents, full, quantised, repeats=arguments.repeats)
+        figures |= _rates(documents, copies, repeats=arguments.repeats)
     if "reruns" in arguments.parts:
         figures |= _reruns(documents)
     if "memory" in arguments.parts:
         figures |= _memory(arguments.generated)
     if "quality" in arguments.parts:
-        figures |= _quality(data, arguments.store, quantised)
+        figures |= _quality(data, arguments.store, copies)
     for name, figure in figures.items():
         goal = (
             ""
@@ -117,17 +120,18 @@ def _arguments() -> argparse.Namespace:
 # ── rates ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rates(documents: Sequence[Document], full: Path, quantised: Path, *, repeats: int) -> dict[str, Any]:
+def _rates(documents: Sequence[Document], copies: Mapping[str, Path], *, repeats: int) -> dict[str, Any]:
     first, second = load_model(FIRST), load_model(SECOND)
-    graph, quick = load_model(str(full)), load_model(str(quantised))
+    full, dynamic, static = (load_model(str(copies[method])) for method in COPIES)
     both = chunker_for([first, second])
     texts = [chunk.text for document in documents for chunk in both.chunks(document, "c")]
     variants: dict[str, Variant] = {
         "encode": lambda: _encode(first, texts),
         "tandem": lambda: _tandem(documents, [first]),
         "llama-index": lambda: _llama_index(first, documents),
-        "tandem, ONNX float32": lambda: _tandem(documents, [graph]),
-        "tandem, ONNX quantised": lambda: _tandem(documents, [quick]),
+        "tandem, ONNX float32": lambda: _tandem(documents, [full]),
+        "tandem, int8-dynamic": lambda: _tandem(documents, [dynamic]),
+        "tandem, int8-static": lambda: _tandem(documents, [static]),
         "tandem, second model": lambda: _tandem(documents, [second]),
         "tandem, both models": lambda: _tandem(documents, [first, second]),
     }
@@ -155,8 +159,11 @@ def _rates(documents: Sequence[Document], full: Path, quantised: Path, *, repeat
         "rate against IngestionPipeline, float32 on ONNX Runtime": _at_least(
             ratio(["llama-index"], ["tandem, ONNX float32"]), 1.5
         ),
-        "rate against IngestionPipeline, quantised": _at_least(
-            ratio(["llama-index"], ["tandem, ONNX quantised"]), 3.0
+        "rate against IngestionPipeline, int8-dynamic": _at_least(
+            ratio(["llama-index"], ["tandem, int8-dynamic"]), 3.0
+        ),
+        "rate against IngestionPipeline, int8-static": _plain(
+            ratio(["llama-index"], ["tandem, int8-static"])
         ),
         "time of two models against the sum of each": _at_most(
             ratio(["tandem, both models"], ["tandem", "tandem, second model"]), 1.02
@@ -378,20 +385,23 @@ def _anonymous_mib() -> float:
 # ── quality ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _quality(data: Path, folder: Path, quantised: Path) -> dict[str, Any]:
-    """Compare NDCG@10 of the model and of its quantised copy on the whole collection."""
+def _quality(data: Path, folder: Path, copies: Mapping[str, Path]) -> dict[str, Any]:
+    """Compare NDCG@10 of the model and of its quantised copies on the whole collection."""
     from analysis import read_judgements
 
-    models = [load_model(FIRST), load_model(str(quantised))]
+    quantised = {method: load_model(str(copies[method])) for method in COPIES if method != "float32"}
+    models = [load_model(FIRST), *quantised.values()]
     store = open_store(folder / "store")
     ingest(open_source(data), store, "nfcorpus-quantised", models=models)
     judgements = read_judgements(data / "queries.jsonl", data / "qrels" / "test.tsv")
     with Corpus.open(store, "nfcorpus-quantised") as corpus:
         evaluation = evaluate_corpus(corpus, judgements)
-    full, copy = evaluation.singles
-    print(f"NDCG@10 on NFCorpus: {full.name} {full.mean:.4f}, {copy.name} {copy.mean:.4f}")
+    means = {single.name: single.mean for single in evaluation.singles}
+    print("NDCG@10 on NFCorpus: " + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
+    full = means[models[0].spec.key]
     return {
-        "NDCG@10 lost by quantising, NFCorpus": {"value": full.mean - copy.mean, "goal": None, "met": None}
+        f"NDCG@10 lost by {method}, NFCorpus": _plain(full - means[model.spec.key])
+        for method, model in quantised.items()
     }
 
 
@@ -410,6 +420,10 @@ def _at_least(value: float, goal: float) -> dict[str, Any]:
 
 def _at_most(value: float, goal: float) -> dict[str, Any]:
     return {"value": value, "goal": goal, "met": value <= goal}
+
+
+def _plain(value: float) -> dict[str, Any]:
+    return {"value": value, "goal": None, "met": None}
 
 
 if __name__ == "__main__":
