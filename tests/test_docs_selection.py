@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from analysis.selection.deciding.prediction import known_prior
+from analysis.selection.run import _TOLD_APART
 from benchmarks.selection_data import Measured
 from benchmarks.selection_rules import (
     OF_PANELS,
@@ -152,11 +153,17 @@ def test_how_far_agreement_must_differ_is_what_the_page_says(collections: list[M
             agreement = [one.quality[model] for model in pair]
             difference = 1 - min(agreement) / max(agreement)
             is_right = (agreement[0] > agreement[1]) == (known[pair[0]] > known[pair[1]])
-            if difference < 0.05:
+            if difference < _TOLD_APART:
                 right["near"].append(is_right)
             elif difference >= 0.12:
                 right["apart"].append(is_right)
     near, apart = right["near"], right["apart"]
+    assert (
+        f"Models whose agreement differs by less than {_TOLD_APART:.0%} cannot be told apart".replace(
+            "%", " %"
+        )
+        in PAGE
+    )
     assert f"of {len(near)} such pairs of models, the better one agrees more in {sum(near)}." in PAGE
     assert f"Above 12 %, in {sum(apart)} of {len(apart)}." in PAGE
 
