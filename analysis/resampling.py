@@ -362,8 +362,17 @@ def queries_needed(
     normal = NormalDist()
     reach = normal.inv_cdf(1 - level) + normal.inv_cdf(POWER)
     spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
-    by_signs = math.log2(1 / level)  # below it the p-value of `bootstrap_gains` cannot fall
-    return max(len(gains) + 1, math.ceil(by_signs), math.ceil((reach * spread / excess) ** 2))
+    fewest = fewest_queries(n_candidates, confidence=confidence)
+    return max(len(gains) + 1, fewest, math.ceil((reach * spread / excess) ** 2))
+
+
+def fewest_queries(n_looks: int, *, confidence: float) -> int:
+    """Return with how many queries a gain can be proven at all, however clear it is.
+
+    With fewer, the p-value of `bootstrap_gains` is above the level of the first of `n_looks`: so many
+    that agree in sign are worth no more.
+    """
+    return math.ceil(math.log2(n_looks / (1 - confidence)))
 
 
 def check_confidence(confidence: float) -> None:

@@ -20,6 +20,7 @@ from analysis.resampling import (
     bootstrap_gains,
     check_confidence,
     enough_resamples,
+    fewest_queries,
     holm,
     queries_needed,
 )
@@ -137,7 +138,8 @@ def conclude(  # noqa: PLR0913  # what was measured, and what any verdict needs
 
     - *deploy*: a candidate that can be served has an adjusted p-value below ``1 - confidence``.
     - *do not combine*: the best such candidate gains no more than `minimum_gain`, or there is none.
-    - *not enough evidence*: it gains more, but this may be chance.
+    - *not enough evidence*: it gains more, but this may be chance; or there are too few queries to prove
+      any gain, see `fewest_queries`, and so to say that there is none.
 
     Parameters
     ----------
@@ -174,7 +176,9 @@ def conclude(  # noqa: PLR0913  # what was measured, and what any verdict needs
     best = None
     if servable:
         best = choose(proven) if proven else highest([one for one, _ in servable])
-    decision = _decision(best, single, is_proven=bool(proven), minimum_gain=minimum_gain)
+    fewest = fewest_queries(max(1, len(candidates)), confidence=confidence)
+    is_open = len(single.ndcg) < fewest
+    decision = _decision(best, single, is_proven=bool(proven), is_open=is_open, minimum_gain=minimum_gain)
     needed = None
     if best is not None and decision == "not enough evidence":
         needed = queries_needed(
@@ -183,6 +187,7 @@ def conclude(  # noqa: PLR0913  # what was measured, and what any verdict needs
             n_candidates=len(candidates),
             minimum_gain=minimum_gain,
         )
+        needed = fewest if needed is None else needed
     return Conclusion(decision=decision, single=single, best=best, tested=tested, queries_needed=needed)
 
 
@@ -256,7 +261,7 @@ def decide(
     - *deploy*: a pair candidate has an adjusted p-value below ``1 - confidence``; of several the one
       with the highest NDCG@10.
     - *do not combine*: the best pair candidate gains no more than `minimum_gain`, or there is none.
-    - *not enough evidence*: it gains more, but this may be chance.
+    - *not enough evidence*: it gains more, but this may be chance, or there are too few queries.
 
     Parameters
     ----------
@@ -333,10 +338,12 @@ def _tested(  # noqa: PLR0913  # the options of conclude
     )
 
 
-def _decision(best: Scored | None, single: Scored, *, is_proven: bool, minimum_gain: float) -> Decision:
+def _decision(
+    best: Scored | None, single: Scored, *, is_proven: bool, is_open: bool, minimum_gain: float
+) -> Decision:
     if is_proven:
         return "deploy"
-    if best is None or best.mean - single.mean <= minimum_gain + ROUNDING:
+    if best is None or (best.mean - single.mean <= minimum_gain + ROUNDING and not is_open):
         return "do not combine"
     return "not enough evidence"
 

@@ -137,6 +137,21 @@ def test_three_queries_prove_nothing() -> None:
     assert verdict.queries_needed == 5
 
 
+@pytest.mark.parametrize("gain", [-0.1, 0.0])
+def test_too_few_queries_to_prove_a_gain_do_not_prove_that_there_is_none(gain: float) -> None:
+    # two candidates at 95 %: 2^-m has to be at most 0.025, so six queries
+    pairs = [A[:6] + gain, A[:6] + gain - 0.1]
+    for n in range(1, 7):
+        measured = evaluation(
+            [single("A", A[:n]), single("B", B[:n])],
+            [pair(values[:n], str(i)) for i, values in enumerate(pairs)],
+        )
+        verdict = judged(measured)
+        assert verdict.decision == ("not enough evidence" if n < 6 else "do not combine")
+        assert verdict.queries_needed == (6 if n < 6 else None)
+        assert verdict.serve.name == "A"
+
+
 def test_more_confidence_needs_more_evidence() -> None:
     measured = evaluation(SINGLES, [pair(A + 0.015 + noise(4, 0.1))])
     assert judged(measured, confidence=0.9).decision == "deploy"
